@@ -1,0 +1,153 @@
+//! Every bound on what comes from outside, with the reason for the number.
+//!
+//! What an operator may change is a field of [`MqttLimits`] with the default here.
+
+/// Longest client id, in bytes. Source: AWS IoT Core quotas ("Client ID size", 128).
+pub const CLIENT_ID_BYTES_MAX: usize = 128;
+
+/// Largest certificate in DER form, in bytes: what fits into the largest PEM that can be registered.
+/// Source: aws RegisterCertificate (65,536 characters).
+pub const CERTIFICATE_BYTES_MAX: usize = 48 * 1024;
+
+/// Largest policy document, in characters without white space. Source: AWS IoT quotas.
+pub const POLICY_DOCUMENT_CHARS_MAX: usize = 2048;
+
+/// Largest policy document as received, white space included: what a person's editor can add to
+/// 2,048 characters, and little enough to parse at once.
+pub const POLICY_DOCUMENT_BYTES_MAX: usize = 16 * 1024;
+
+/// Versions kept of one policy. Source: aws CreatePolicyVersion.
+pub const POLICY_VERSIONS_MAX: usize = 5;
+
+/// Policies on one certificate. Source: AWS IoT quotas.
+pub const POLICIES_PER_CERTIFICATE_MAX: usize = 10;
+
+/// Policies on one thing group. Source: AWS guide "Static thing groups".
+pub const POLICIES_PER_GROUP_MAX: usize = 2;
+
+/// Levels of a thing group hierarchy, the root included. Source: AWS IoT quotas.
+pub const GROUP_DEPTH_MAX: usize = 7;
+
+/// Direct child groups of one thing group. Source: AWS IoT quotas.
+pub const GROUP_CHILDREN_MAX: usize = 100;
+
+/// Thing groups that one thing may be in. Source: AWS IoT quotas.
+pub const GROUPS_PER_THING_MAX: usize = 10;
+
+/// Attributes of a thing that has a thing type. Source: AWS IoT quotas.
+pub const ATTRIBUTES_WITH_TYPE_MAX: usize = 50;
+
+/// Attributes of a thing without a thing type. Source: AWS IoT quotas.
+pub const ATTRIBUTES_WITHOUT_TYPE_MAX: usize = 3;
+
+/// Longest attribute name. Source: aws CreateThing.
+pub const ATTRIBUTE_NAME_BYTES_MAX: usize = 128;
+
+/// Longest attribute value. Source: aws CreateThing.
+pub const ATTRIBUTE_VALUE_BYTES_MAX: usize = 800;
+
+/// Behaviors in one security profile. Source: aws CreateSecurityProfile.
+pub const BEHAVIORS_PER_PROFILE_MAX: usize = 100;
+
+/// Security profiles on one target. Source: aws AttachSecurityProfile.
+pub const PROFILES_PER_TARGET_MAX: usize = 5;
+
+/// Elements in the values of one security profile (CIDR ranges and the like), all behaviors
+/// together. Source: AWS Device Defender limits.
+pub const VALUE_ELEMENTS_PER_PROFILE_MAX: usize = 1000;
+
+/// Datapoints in a row to alarm or to clear. Source: aws BehaviorCriteria.
+pub const CONSECUTIVE_DATAPOINTS_MAX: u8 = 10;
+
+/// Different source addresses kept of one device in one window. A device has one or two; a client
+/// id shared by a botnet has many, and the judgement needs only those outside the normal.
+pub const SOURCE_ADDRESSES_PER_WINDOW_MAX: usize = 64;
+
+/// Largest page of a list operation. Source: aws `maxResults`.
+pub const PAGE_MAX: usize = 250;
+
+/// Page of a list operation where the caller does not say.
+pub const PAGE_DEFAULT: usize = 25;
+
+/// Largest notification message. Source: aws sns Publish (256 KiB).
+pub const NOTIFICATION_BYTES_MAX: usize = 256 * 1024;
+
+/// Largest event or answer of a function. Source: AWS Lambda quotas (6 MB, synchronous).
+pub const FUNCTION_PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024;
+
+/// Largest zipped function. Source: AWS Lambda quotas (50 MB, direct upload).
+pub const FUNCTION_ZIP_BYTES_MAX: usize = 50 * 1024 * 1024;
+
+/// Largest unpacked function. Source: AWS Lambda quotas (250 MB).
+pub const FUNCTION_UNPACKED_BYTES_MAX: u64 = 250 * 1024 * 1024;
+
+/// Files in one function's zip: far more than any real one, far fewer than an inode bomb.
+pub const FUNCTION_FILES_MAX: usize = 20_000;
+
+/// Environment of a function, names and values together. Source: AWS Lambda quotas (4 KB).
+pub const FUNCTION_ENVIRONMENT_BYTES_MAX: usize = 4 * 1024;
+
+/// Retained messages of one client: one device must not fill the room of all others.
+pub const RETAINED_PER_CLIENT_MAX: usize = 1_000;
+
+/// Bounds of the MQTT edge that an operator may set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MqttLimits {
+    /// Largest PUBLISH payload. Default 128 KiB, AWS IoT's.
+    pub payload_bytes_max: usize,
+    /// Open connections in all. Default 100,000: at 14 KB each, 1.4 GB.
+    pub connections_max: usize,
+    /// Sessions kept for absent clients. Default 100,000.
+    pub sessions_max: usize,
+    /// Time for TLS handshake and CONNECT together, in milliseconds. Default 10 s.
+    pub connect_timeout_ms: u64,
+    /// Unacknowledged messages towards one client. Default 100, AWS IoT's.
+    pub inflight_max: u16,
+    /// Messages waiting for one client. Default 1,000.
+    pub queue_messages_max: usize,
+    /// Bytes waiting for one client. Default 1 MiB.
+    pub queue_bytes_max: usize,
+    /// Subscriptions of one session. Default 1,000.
+    pub subscriptions_max: usize,
+    /// Filters in one SUBSCRIBE packet. Default 100.
+    pub filters_per_subscribe_max: usize,
+    /// Longest topic name or filter, in bytes. Default 1,024.
+    pub topic_bytes_max: usize,
+    /// Levels in a topic name or filter. Default 32.
+    pub topic_levels_max: usize,
+    /// Topic aliases a client may set up (MQTT 5). Default 16.
+    pub topic_aliases_max: u16,
+    /// Longest time a session is kept after its connection ended, in seconds. Default one hour,
+    /// AWS IoT's.
+    pub session_expiry_s_max: u32,
+    /// Retained messages in all. Default 100,000.
+    pub retained_messages_max: usize,
+    /// Bytes of retained payloads in all. Default 256 MiB.
+    pub retained_bytes_max: usize,
+    /// Longest keep-alive, in seconds; a client that asks for none or for more gets this one.
+    /// Default 1,200, AWS IoT's.
+    pub keep_alive_s_max: u16,
+}
+
+impl Default for MqttLimits {
+    fn default() -> Self {
+        Self {
+            payload_bytes_max: 128 * 1024,
+            connections_max: 100_000,
+            sessions_max: 100_000,
+            connect_timeout_ms: 10_000,
+            inflight_max: 100,
+            queue_messages_max: 1_000,
+            queue_bytes_max: 1024 * 1024,
+            subscriptions_max: 1_000,
+            filters_per_subscribe_max: 100,
+            topic_bytes_max: 1_024,
+            topic_levels_max: 32,
+            topic_aliases_max: 16,
+            session_expiry_s_max: 3_600,
+            retained_messages_max: 100_000,
+            retained_bytes_max: 256 * 1024 * 1024,
+            keep_alive_s_max: 1_200,
+        }
+    }
+}
