@@ -1,0 +1,72 @@
+//! Topic aliases of one connection, MQTT 5. Source: mqtt-5 section 3.3.2.3.4.
+
+use std::collections::BTreeMap;
+
+use crate::{TopicName, Violation};
+
+/// Aliases that the client set up.
+#[derive(Debug)]
+pub(super) struct ReceiveAliases {
+    topics: Vec<Option<TopicName>>,
+    max: u16,
+}
+
+impl ReceiveAliases {
+    pub(super) const fn new(max: u16) -> Self {
+        Self { topics: Vec::new(), max }
+    }
+
+    fn index(&self, alias: u16) -> Result<usize, Violation> {
+        // mqtt-5 [MQTT-3.3.2-8] [MQTT-3.3.2-9]
+        match usize::from(alias).checked_sub(1) {
+            Some(index) if alias <= self.max => Ok(index),
+            _ => Err(Violation::TopicAlias { alias, max: self.max }),
+        }
+    }
+
+    pub(super) fn set(&mut self, alias: u16, topic: &TopicName) -> Result<(), Violation> {
+        let index = self.index(alias)?;
+        if self.topics.len() <= index {
+            self.topics.resize(index + 1, None);
+        }
+        self.topics[index] = Some(topic.clone());
+        Ok(())
+    }
+
+    pub(super) fn get(&self, alias: u16) -> Result<&TopicName, Violation> {
+        let index = self.index(alias)?;
+        self.topics
+            .get(index)
+            .and_then(Option::as_ref)
+            .ok_or(Violation::Protocol("a topic alias that was not set up"))
+    }
+}
+
+/// Aliases that the server set up: the first topics that come along get one, and keep it.
+#[derive(Debug)]
+pub(super) struct SendAliases {
+    topics: BTreeMap<TopicName, u16>,
+    max: u16,
+}
+
+impl SendAliases {
+    pub(super) const fn new(max: u16) -> Self {
+        Self { topics: BTreeMap::new(), max }
+    }
+
+    /// The alias of a topic, and whether the client knows it already.
+    pub(super) fn of(&mut self, topic: &TopicName) -> Option<(u16, bool)> {
+        if self.max == 0 {
+            return None;
+        }
+        if let Some(&alias) = self.topics.get(topic) {
+            return Some((alias, true));
+        }
+        let alias = u16::try_from(self.topics.len()).ok()?.checked_add(1)?;
+        if alias > self.max {
+            return None;
+        }
+        self.topics.insert(topic.clone(), alias);
+        Some((alias, false))
+    }
+}

@@ -1,0 +1,177 @@
+//! Messages that were sent above QoS 0 and are not yet acknowledged.
+
+use std::collections::VecDeque;
+
+use crate::packet::PacketId;
+use crate::{Delivery, QoS};
+
+/// One message in flight.
+#[derive(Clone, Debug)]
+pub(super) struct InFlight {
+    pub(super) packet_id: PacketId,
+    pub(super) stage: Stage,
+}
+
+/// How far the exchange is.
+#[derive(Clone, Debug)]
+pub(super) enum Stage {
+    /// PUBLISH was sent: PUBACK or PUBREC must come. Kept to be sent again.
+    Published(Delivery),
+    /// PUBREL was sent: PUBCOMP must come. The message itself is no longer needed.
+    Released,
+}
+
+/// All of them, in the order of sending.
+///
+/// INVARIANT (id order): packet ids are given out in a circle and grow from front to back, so the id
+/// to be given out next is in use only if the front has it. Then the window counts as full until
+/// the client acknowledges what it has left open for 65,534 messages.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    items: VecDeque<InFlight>,
+    last_id: u16,
+    /// How many at the back were not sent on this connection yet, after a resume.
+    to_resend: usize,
+}
+
+/// Room kept by an empty window.
+const CAPACITY_KEPT: usize = 16;
+
+/// The id that follows in the circle; 0 is none.
+const fn following(id: u16) -> PacketId {
+    match PacketId::new(id.wrapping_add(1)) {
+        Some(id) => id,
+        None => PacketId::MIN,
+    }
+}
+
+impl Window {
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// How many more may be sent when `max` may be open.
+    pub(super) fn room(&self, max: u16) -> usize {
+        let next_is_in_use =
+            self.items.front().is_some_and(|front| front.packet_id == following(self.last_id));
+        if self.to_resend > 0 || next_is_in_use {
+            return 0;
+        }
+        usize::from(max).saturating_sub(self.items.len())
+    }
+
+    /// Takes a delivery in and gives it its packet id. The caller has looked at [`Window::room`].
+    pub(super) fn push(&mut self, delivery: Delivery) -> PacketId {
+        let packet_id = following(self.last_id);
+        self.last_id = packet_id.get();
+        self.items.push_back(InFlight { packet_id, stage: Stage::Published(delivery) });
+        packet_id
+    }
+
+    // Clients acknowledge in order, so the search ends at the front.
+    fn position(&self, packet_id: PacketId) -> Option<usize> {
+        self.items.iter().position(|item| item.packet_id == packet_id)
+    }
+
+    /// Removes the message that a PUBACK, PUBCOMP or failed PUBREC ends, if it is of that kind.
+    pub(super) fn finish(
+        &mut self,
+        packet_id: PacketId,
+        fits: impl FnOnce(&Stage) -> bool,
+    ) -> bool {
+        let Some(index) = self.position(packet_id).filter(|&index| fits(&self.items[index].stage))
+        else {
+            return false;
+        };
+        if index >= self.items.len() - self.to_resend {
+            self.to_resend -= 1;
+        }
+        self.items.remove(index);
+        if self.items.is_empty() && self.items.capacity() > CAPACITY_KEPT {
+            self.items.shrink_to(CAPACITY_KEPT);
+        }
+        true
+    }
+
+    /// Moves a QoS 2 message on after its PUBREC; also fine if it was before.
+    pub(super) fn release(&mut self, packet_id: PacketId) -> bool {
+        let Some(item) = self.position(packet_id).and_then(|index| self.items.get_mut(index))
+        else {
+            return false;
+        };
+        match &item.stage {
+            Stage::Published(delivery) if delivery.qos != QoS::ExactlyOnce => false,
+            Stage::Published(_) | Stage::Released => {
+                item.stage = Stage::Released;
+                true
+            }
+        }
+    }
+
+    /// Begins a new connection: everything that `keep` wants is to be sent again.
+    ///
+    /// Exchanges that only wait for PUBCOMP carry no content and stay.
+    pub(super) fn resume(&mut self, keep: impl Fn(&Delivery) -> bool) -> usize {
+        let before = self.items.len();
+        self.items.retain(|item| match &item.stage {
+            Stage::Published(delivery) => keep(delivery),
+            Stage::Released => true,
+        });
+        self.to_resend = self.items.len();
+        before - self.items.len()
+    }
+
+    /// The next one to send again, as far as `max` may be open.
+    pub(super) fn next_resend(&mut self, max: u16) -> Option<&InFlight> {
+        let sent = self.items.len() - self.to_resend;
+        if self.to_resend == 0 || sent >= usize::from(max) {
+            return None;
+        }
+        self.to_resend -= 1;
+        self.items.get(sent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Message, TopicLimits, TopicName};
+    use std::sync::Arc;
+
+    fn delivery() -> Delivery {
+        let limits = TopicLimits { bytes_max: 10, levels_max: 2 };
+        let topic = TopicName::parse("t", &limits).unwrap();
+        let message = Message {
+            topic,
+            payload: bytes::Bytes::new(),
+            qos: QoS::AtLeastOnce,
+            properties: None,
+            expires_at: None,
+        };
+        let qos = QoS::AtLeastOnce;
+        Delivery { message: Arc::new(message), qos, retain: false, subscription_ids: None }
+    }
+
+    #[test]
+    fn packet_ids_go_round_and_never_are_zero() {
+        let mut window = Window::default();
+        for expected in (1..=u16::MAX).chain(1..=3) {
+            assert_eq!(window.push(delivery()).get(), expected);
+            assert!(window.finish(PacketId::new(expected).unwrap(), |_| true));
+        }
+    }
+
+    #[test]
+    fn an_id_is_not_given_out_while_it_is_in_use() {
+        let mut window = Window::default();
+        let stuck = window.push(delivery());
+        for _ in 2..=u16::MAX {
+            let id = window.push(delivery());
+            window.finish(id, |_| true);
+        }
+        assert_eq!(window.room(10), 0);
+        window.finish(stuck, |_| true);
+        assert_eq!(window.room(10), 10);
+        assert_eq!(window.push(delivery()), stuck);
+    }
+}

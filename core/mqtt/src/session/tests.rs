@@ -1,0 +1,608 @@
+//! The session against a client that loses its connection, and the rules one by one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use picket_model::limits::MqttLimits;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::Message;
+use crate::Text;
+use crate::codec::PublishProperties;
+use crate::packet::{Connect, ConnectProperties, MessageProperties};
+use crate::queue::DeliveryQueue;
+use crate::topic::TopicLimits;
+
+const START: Timestamp = Timestamp::from_millis(1_000_000);
+
+fn topic(text: &str) -> TopicName {
+    TopicName::parse(text, &TopicLimits { bytes_max: 99, levels_max: 9 }).unwrap()
+}
+
+fn message(number: usize, qos: QoS) -> Delivery {
+    let payload = Bytes::from(number.to_string());
+    let message = Message::received(topic("t"), payload, qos, None, START);
+    Delivery { message: Arc::new(message), qos, retain: false, subscription_ids: None }
+}
+
+fn connect(version: Version) -> Connect {
+    Connect {
+        version,
+        clean_start: false,
+        keep_alive_s: 60,
+        client_id: Text::default(),
+        username: None,
+        password: None,
+        will: None,
+        properties: ConnectProperties {
+            session_expiry_s: Some(100),
+            ..ConnectProperties::default()
+        },
+    }
+}
+
+fn terms(version: Version) -> Terms {
+    Terms::settle(&connect(version), &MqttLimits::default()).0
+}
+
+fn session(terms: Terms) -> Session {
+    Session::resume(SessionState::default(), terms, None, START, |_| true).0
+}
+
+fn publish<'a>(qos: QoS, id: u16, payload: &'a [u8]) -> PublishRef<'a> {
+    PublishRef {
+        dup: false,
+        qos,
+        retain: false,
+        topic_bytes: b"t",
+        packet_id: PacketId::new(id).filter(|_| qos > QoS::AtMostOnce),
+        payload,
+        properties: None,
+    }
+}
+
+/// What can happen between a session and its client.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// The broker has a message for the client.
+    Deliver(QoS),
+    /// The client wants to publish; whether policies allow it.
+    Publish(QoS, bool),
+    /// The client reads one packet.
+    ClientReads,
+    /// The session reads one packet.
+    ServerReads,
+    /// The connection is lost with all that is on its way, and made again.
+    Reconnect,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let qos = || (0u8..3).prop_map(|qos| QoS::from_u8(qos).unwrap());
+    prop_oneof![
+        4 => qos().prop_map(Step::Deliver),
+        4 => (qos(), prop::bool::weighted(0.8)).prop_map(|(qos, allowed)| Step::Publish(qos, allowed)),
+        10 => Just(Step::ClientReads),
+        10 => Just(Step::ServerReads),
+        1 => Just(Step::Reconnect),
+    ]
+}
+
+/// What the client has sent and the session has not read.
+#[derive(Clone, Debug)]
+enum ToServer {
+    Publish { number: usize, qos: QoS, id: u16 },
+    Packet(Packet),
+}
+
+/// A client and a session with two wires between them, written as plainly as can be.
+struct World {
+    session: Option<Session>,
+    terms: Terms,
+    waiting: DeliveryQueue,
+    to_client: VecDeque<Output>,
+    to_server: VecDeque<ToServer>,
+    /// Numbers that the client received, in order, with their QoS.
+    received: Vec<(usize, QoS)>,
+    client_unreleased: BTreeSet<PacketId>,
+    /// The client's own publishes: by id, the number, the QoS and whether PUBREC came.
+    client_open: BTreeMap<u16, (usize, QoS, bool)>,
+    client_ids: u16,
+    /// Numbers that the broker routed.
+    routed: Vec<usize>,
+    denied: BTreeSet<usize>,
+    delivered: usize,
+    published: Vec<QoS>,
+}
+
+impl World {
+    fn new(send_max: u16) -> Self {
+        let terms = Terms { send_max, ..terms(Version::V5) };
+        Self {
+            session: Some(session(terms)),
+            terms,
+            waiting: DeliveryQueue::new(usize::MAX, usize::MAX),
+            to_client: VecDeque::new(),
+            to_server: VecDeque::new(),
+            received: Vec::new(),
+            client_unreleased: BTreeSet::new(),
+            client_open: BTreeMap::new(),
+            client_ids: 0,
+            routed: Vec::new(),
+            denied: BTreeSet::new(),
+            delivered: 0,
+            published: Vec::new(),
+        }
+    }
+
+    fn session(&mut self) -> &mut Session {
+        self.session.as_mut().unwrap()
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Deliver(qos) => {
+                self.waiting.push(message(self.delivered, qos)).unwrap();
+                self.delivered += 1;
+            }
+            Step::Publish(qos, allowed) => {
+                let number = self.published.len();
+                self.published.push(qos);
+                if !allowed {
+                    self.denied.insert(number);
+                }
+                // At QoS 0 a denial closes the connection; that is a test of its own.
+                if qos == QoS::AtMostOnce {
+                    self.denied.remove(&number);
+                    self.to_server.push_back(ToServer::Publish { number, qos, id: 0 });
+                } else if self.client_open.len() < usize::from(self.terms.receive_max) {
+                    self.client_ids += 1;
+                    let id = self.client_ids;
+                    self.client_open.insert(id, (number, qos, false));
+                    self.to_server.push_back(ToServer::Publish { number, qos, id });
+                }
+            }
+            Step::ClientReads => self.client_reads(),
+            Step::ServerReads => self.server_reads(),
+            Step::Reconnect => self.reconnect(),
+        }
+        self.pump();
+        assert!(self.session().state.in_flight() <= usize::from(self.terms.send_max));
+    }
+
+    fn pump(&mut self) {
+        let mut batch = Vec::new();
+        let room = self.session().room();
+        self.waiting.take(&mut batch, room, usize::MAX);
+        let mut out = Vec::new();
+        for delivery in batch {
+            assert_eq!(self.session().send(delivery, START, &mut out), Sent::Yes);
+        }
+        self.to_client.extend(out);
+    }
+
+    fn client_reads(&mut self) {
+        let answer = match self.to_client.pop_front() {
+            None => return,
+            Some(Output::Publish(publish)) => {
+                let number = std::str::from_utf8(&publish.delivery.message.payload)
+                    .unwrap()
+                    .parse()
+                    .unwrap();
+                let qos = publish.delivery.qos;
+                match (qos, publish.packet_id) {
+                    (QoS::ExactlyOnce, Some(id)) => {
+                        if self.client_unreleased.insert(id) {
+                            self.received.push((number, qos));
+                        }
+                        Packet::PubRec(Ack::new(id, ReasonCode::SUCCESS))
+                    }
+                    (_, id) => {
+                        self.received.push((number, qos));
+                        let Some(id) = id else { return };
+                        Packet::PubAck(Ack::new(id, ReasonCode::SUCCESS))
+                    }
+                }
+            }
+            Some(Output::Packet(Packet::PubRel(ack))) => {
+                self.client_unreleased.remove(&ack.packet_id);
+                Packet::PubComp(Ack::new(ack.packet_id, ReasonCode::SUCCESS))
+            }
+            Some(Output::Packet(Packet::PubAck(ack) | Packet::PubComp(ack))) => {
+                self.client_open.remove(&ack.packet_id.get());
+                return;
+            }
+            Some(Output::Packet(Packet::PubRec(ack))) => {
+                let id = ack.packet_id.get();
+                if ack.reason.is_error() {
+                    self.client_open.remove(&id);
+                    return;
+                }
+                if let Some(open) = self.client_open.get_mut(&id) {
+                    open.2 = true;
+                }
+                Packet::PubRel(Ack::new(ack.packet_id, ReasonCode::SUCCESS))
+            }
+            Some(other) => panic!("{other:?}"),
+        };
+        self.to_server.push_back(ToServer::Packet(answer));
+    }
+
+    fn server_reads(&mut self) {
+        let mut out = Vec::new();
+        match self.to_server.pop_front() {
+            None => return,
+            Some(ToServer::Packet(packet)) => {
+                let request = self.session().packet_arrived(packet, START, &mut out).unwrap();
+                assert_eq!(request, Request::Nothing);
+            }
+            Some(ToServer::Publish { number, qos, id }) => {
+                let payload = number.to_string();
+                let publish = publish(qos, id, payload.as_bytes());
+                match self.session().publish_arrived(&publish, START, &mut out).unwrap() {
+                    Arrival::Again => {}
+                    Arrival::Fresh(undecided) => {
+                        let reason = if self.denied.contains(&number) {
+                            ReasonCode::NOT_AUTHORIZED
+                        } else {
+                            self.routed.push(number);
+                            ReasonCode::SUCCESS
+                        };
+                        let after = self.session().publish_decided(undecided, reason, &mut out);
+                        assert_eq!(after, AfterDecision::GoOn);
+                    }
+                }
+            }
+        }
+        self.to_client.extend(out);
+    }
+
+    fn reconnect(&mut self) {
+        self.to_client.clear();
+        self.to_server.clear();
+        let ending = self.session.take().unwrap().end(End::Abnormal, START);
+        let state = ending.kept.unwrap().state;
+        let (mut session, dropped) = Session::resume(state, self.terms, None, START, |_| true);
+        assert_eq!(dropped, 0);
+        let mut out = Vec::new();
+        session.resend(START, &mut out);
+        self.to_client.extend(out);
+        self.session = Some(session);
+        for (&id, &(number, qos, recorded)) in &self.client_open {
+            let packet_id = PacketId::new(id).unwrap();
+            self.to_server.push_back(match recorded {
+                true => ToServer::Packet(Packet::PubRel(Ack::new(packet_id, ReasonCode::SUCCESS))),
+                false => ToServer::Publish { number, qos, id },
+            });
+        }
+    }
+
+    fn settle(&mut self) {
+        while !(self.to_client.is_empty() && self.to_server.is_empty()) {
+            self.step(Step::ClientReads);
+            self.step(Step::ServerReads);
+        }
+    }
+}
+
+fn first_of_each(numbers: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut seen = BTreeSet::new();
+    numbers.filter(|&number| seen.insert(number)).collect()
+}
+
+proptest! {
+    #[test]
+    fn qos_keeps_its_promise_over_lost_connections(
+        steps in vec(step(), 1..200),
+        send_max in 1u16..6,
+    ) {
+        let mut world = World::new(send_max);
+        steps.iter().for_each(|&step| world.step(step));
+        // Whatever was lost last is made good by one more connection.
+        world.step(Step::Reconnect);
+        world.settle();
+
+        prop_assert!(world.waiting.is_empty());
+        prop_assert_eq!(world.session().state.in_flight(), 0);
+        prop_assert!(world.session().state.unreleased.is_empty());
+        prop_assert!(world.client_open.is_empty());
+
+        let above_0 = || world.received.iter().filter(|(_, qos)| *qos > QoS::AtMostOnce);
+        let exactly: Vec<_> =
+            world.received.iter().filter(|(_, qos)| *qos == QoS::ExactlyOnce).map(|(n, _)| *n).collect();
+        let sorted: Vec<_> = exactly.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        prop_assert_eq!(&exactly, &sorted, "QoS 2 comes once and in order");
+        let first = first_of_each(above_0().map(|(number, _)| *number));
+        prop_assert!(first.is_sorted(), "{:?}", first);
+        let kinds: Vec<_> = steps.iter().filter_map(|step| match step {
+            Step::Deliver(qos) => Some(*qos),
+            _ => None,
+        }).collect();
+        let due = kinds.iter().filter(|qos| **qos > QoS::AtMostOnce).count();
+        prop_assert_eq!(first.len(), due, "QoS 1 and 2 come at least once");
+
+        let mut times: BTreeMap<usize, usize> = BTreeMap::new();
+        world.routed.iter().for_each(|&number| *times.entry(number).or_default() += 1);
+        for (number, qos) in world.published.iter().enumerate() {
+            let times = times.get(&number).copied().unwrap_or(0);
+            if world.denied.contains(&number) {
+                prop_assert_eq!(times, 0);
+            } else if *qos == QoS::ExactlyOnce {
+                prop_assert!(times <= 1, "a QoS 2 publish is routed once");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refused_publish_closes_where_no_packet_can_say_so() {
+    let decide = |version, qos| {
+        let mut session = session(terms(version));
+        let mut out = Vec::new();
+        let Ok(Arrival::Fresh(undecided)) =
+            session.publish_arrived(&publish(qos, 7, b""), START, &mut out)
+        else {
+            panic!("it is fresh")
+        };
+        let after = session.publish_decided(undecided, ReasonCode::NOT_AUTHORIZED, &mut out);
+        let text: Vec<_> = out.iter().map(|out| format!("{out:?}").contains("135")).collect();
+        (after, text)
+    };
+    let close = AfterDecision::Close(ReasonCode::NOT_AUTHORIZED);
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        assert_eq!(decide(Version::V311, qos), (close, vec![]));
+    }
+    assert_eq!(decide(Version::V5, QoS::AtMostOnce), (close, vec![]));
+    assert_eq!(decide(Version::V5, QoS::AtLeastOnce), (AfterDecision::GoOn, vec![true]));
+    assert_eq!(decide(Version::V5, QoS::ExactlyOnce), (AfterDecision::GoOn, vec![true]));
+}
+
+/// mqtt-5 [MQTT-3.3.4-8]
+#[test]
+fn more_unreleased_publishes_than_agreed_are_a_violation() {
+    let mut session = session(Terms { receive_max: 2, ..terms(Version::V5) });
+    let mut out = Vec::new();
+    for id in 1..=2 {
+        let arrival = session.publish_arrived(&publish(QoS::ExactlyOnce, id, b""), START, &mut out);
+        let Ok(Arrival::Fresh(undecided)) = arrival else { panic!("{arrival:?}") };
+        assert_eq!(
+            session.publish_decided(undecided, ReasonCode::SUCCESS, &mut out),
+            AfterDecision::GoOn
+        );
+    }
+    let third = session.publish_arrived(&publish(QoS::ExactlyOnce, 3, b""), START, &mut out);
+    assert_eq!(third, Err(Violation::ReceiveMaximum { max: 2 }));
+    let again = session.publish_arrived(&publish(QoS::ExactlyOnce, 2, b""), START, &mut out);
+    assert_eq!(again, Ok(Arrival::Again));
+}
+
+/// [MQTT-3.1.2-24], mqtt-5 [MQTT-3.1.2-22]
+#[test]
+fn silence_of_one_and_a_half_keep_alive_periods_is_too_long() {
+    let mut session = session(terms(Version::V311));
+    assert_eq!(session.tick(START + 89_999), Ok(()));
+    assert_eq!(session.tick(START + 90_000), Err(Violation::KeepAlive { silent_ms: 90_000 }));
+    session.packet_arrived(Packet::PingReq, START + 50_000, &mut Vec::new()).unwrap();
+    assert_eq!(session.tick(START + 139_999), Ok(()));
+    assert!(session.tick(START + 140_000).is_err());
+}
+
+#[test]
+fn terms_lie_within_the_limits_and_the_client_is_told() {
+    let limits = MqttLimits::default();
+    let mut asked = connect(Version::V5);
+    asked.keep_alive_s = 0;
+    asked.properties = ConnectProperties {
+        session_expiry_s: Some(u32::MAX),
+        receive_max: NonZeroU16::new(7),
+        packet_bytes_max: NonZeroU32::new(99),
+        topic_alias_max: Some(u16::MAX),
+        ..ConnectProperties::default()
+    };
+    let (terms, told) = Terms::settle(&asked, &limits);
+    assert_eq!((terms.keep_alive_s, told.server_keep_alive_s), (1200, Some(1200)));
+    assert_eq!((terms.session_expiry_s, told.session_expiry_s), (3600, Some(3600)));
+    assert_eq!((terms.send_max, terms.send_bytes_max, terms.send_aliases_max), (7, 99, 16));
+    assert_eq!((terms.receive_max, told.receive_max.map(u16::from)), (100, Some(100)));
+
+    let (_, told) = Terms::settle(&connect(Version::V5), &limits);
+    assert_eq!((told.server_keep_alive_s, told.session_expiry_s), (None, None));
+    let (terms, _) =
+        Terms::settle(&Connect { clean_start: true, ..connect(Version::V311) }, &limits);
+    assert_eq!(terms.session_expiry_s, 0);
+}
+
+fn with_will(delay_s: Option<u32>, session_expiry_s: u32) -> Session {
+    let will = Will {
+        topic: Text::new("w").unwrap(),
+        payload: Bytes::new(),
+        qos: QoS::AtMostOnce,
+        retain: false,
+        delay_s,
+        properties: MessageProperties::default(),
+    };
+    let terms = Terms { session_expiry_s, ..terms(Version::V5) };
+    Session::resume(SessionState::default(), terms, Some(will), START, |_| true).0
+}
+
+/// When the will is sent and how long the session is kept, in seconds after the end.
+fn check_end(
+    delay_s: Option<u32>,
+    session_expiry_s: u32,
+    how: End,
+    will: Option<i64>,
+    kept: Option<i64>,
+) {
+    let ending = with_will(delay_s, session_expiry_s).end(how, START);
+    let seconds = |at: Timestamp| at.millis_since(START) / 1000;
+    assert_eq!(ending.will.map(|(_, at)| seconds(at)), will);
+    assert_eq!(ending.kept.map(|kept| seconds(kept.until)), kept);
+}
+
+fn goodbye(reason: ReasonCode, session_expiry_s: Option<u32>) -> End {
+    End::Goodbye(Disconnect { reason, session_expiry_s, ..Disconnect::default() })
+}
+
+#[test]
+fn a_will_is_sent_unless_the_client_says_goodbye_or_lost_its_rights() {
+    check_end(None, 100, End::Abnormal, Some(0), Some(100));
+    check_end(None, 0, End::Abnormal, Some(0), None);
+    check_end(Some(30), 100, End::Abnormal, Some(30), Some(100));
+    // It does not wait beyond the session. Source: mqtt-5 section 3.1.3.2.2.
+    check_end(Some(300), 100, End::Abnormal, Some(100), Some(100));
+    check_end(Some(30), 0, End::Abnormal, Some(0), None);
+    check_end(None, 100, goodbye(ReasonCode::SUCCESS, None), None, Some(100));
+    check_end(None, 100, goodbye(ReasonCode::SUCCESS, Some(0)), None, None);
+    check_end(None, 100, goodbye(ReasonCode::SUCCESS, Some(9999)), None, Some(3600));
+    check_end(None, 100, goodbye(ReasonCode::DISCONNECT_WITH_WILL, None), Some(0), Some(100));
+    check_end(None, 100, End::Denied, None, None);
+}
+
+#[test]
+fn what_a_client_must_not_send_is_a_violation() {
+    let mut session = session(Terms { session_expiry_s: 0, ..terms(Version::V5) });
+    let mut check = |packet: Packet, expected: &str| {
+        let error = session.packet_arrived(packet, START, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(error.reason(), ReasonCode::PROTOCOL_ERROR);
+    };
+    // [MQTT-3.1.0-2]
+    check(Packet::Connect(Box::new(connect(Version::V5))), "protocol error: a second CONNECT");
+    check(Packet::PingResp, "protocol error: a packet that only a server sends");
+    check(Packet::Auth(Box::default()), "protocol error: AUTH without an authentication method");
+    let later = Disconnect { session_expiry_s: Some(1), ..Disconnect::default() };
+    check(Packet::Disconnect(later), "protocol error: a session that was to end is to be kept");
+}
+
+#[test]
+fn an_acknowledgement_of_nothing_is_answered_or_ignored() {
+    let mut session = session(terms(Version::V5));
+    let id = PacketId::new(9).unwrap();
+    let mut check = |packet: fn(Ack) -> Packet, expected: Option<fn(Ack) -> Packet>| {
+        let mut out = Vec::new();
+        session.packet_arrived(packet(Ack::new(id, ReasonCode::SUCCESS)), START, &mut out).unwrap();
+        let not_found = Ack::new(id, ReasonCode::PACKET_IDENTIFIER_NOT_FOUND);
+        let expected: Vec<_> =
+            expected.iter().map(|made| Output::Packet(made(not_found.clone()))).collect();
+        assert_eq!(out, expected);
+    };
+    check(Packet::PubAck, None);
+    check(Packet::PubComp, None);
+    check(Packet::PubRec, Some(Packet::PubRel));
+    check(Packet::PubRel, Some(Packet::PubComp));
+}
+
+#[test]
+fn an_acknowledgement_of_the_wrong_kind_ends_nothing() {
+    let mut session = session(terms(Version::V5));
+    let mut out = Vec::new();
+    session.send(message(0, QoS::AtLeastOnce), START, &mut out);
+    session.send(message(1, QoS::ExactlyOnce), START, &mut out);
+    let ack = |id| Ack::new(PacketId::new(id).unwrap(), ReasonCode::SUCCESS);
+    for packet in [
+        Packet::PubComp(ack(1)),
+        Packet::PubRec(ack(1)),
+        Packet::PubAck(ack(2)),
+        Packet::PubComp(ack(2)),
+    ] {
+        session.packet_arrived(packet, START, &mut out).unwrap();
+        assert_eq!(session.state.in_flight(), 2);
+    }
+}
+
+#[test]
+fn aliases_lie_within_what_was_agreed() {
+    let mut session = session(Terms { receive_aliases_max: 2, ..terms(Version::V5) });
+    session.set_alias(2, &topic("a")).unwrap();
+    assert_eq!(session.aliased(2).unwrap().as_str(), "a");
+    assert_eq!(session.aliased(1), Err(Violation::Protocol("a topic alias that was not set up")));
+    for alias in [0, 3] {
+        assert_eq!(
+            session.set_alias(alias, &topic("a")),
+            Err(Violation::TopicAlias { alias, max: 2 })
+        );
+        assert_eq!(session.aliased(alias).unwrap_err().reason(), ReasonCode::TOPIC_ALIAS_INVALID);
+    }
+}
+
+#[test]
+fn a_topic_is_named_once_when_the_client_takes_aliases() {
+    let mut session = session(Terms { send_aliases_max: 1, ..terms(Version::V5) });
+    let mut sent = |text: &str| {
+        let mut delivery = message(0, QoS::AtMostOnce);
+        Arc::make_mut(&mut delivery.message).topic = topic(text);
+        let mut out = Vec::new();
+        session.send(delivery, START, &mut out);
+        let Some(Output::Publish(publish)) = out.pop() else { panic!("nothing was sent") };
+        (publish.parts().topic.to_owned(), publish.parts().topic_alias)
+    };
+    assert_eq!(sent("a"), ("a".to_owned(), Some(1)));
+    assert_eq!(sent("a"), (String::new(), Some(1)));
+    assert_eq!(sent("b"), ("b".to_owned(), None));
+}
+
+#[test]
+fn expired_and_oversize_messages_are_not_sent() {
+    let mut session = session(Terms { send_bytes_max: 30, ..terms(Version::V5) });
+    let mut out = Vec::new();
+    let mut delivery = message(0, QoS::AtLeastOnce);
+    Arc::make_mut(&mut delivery.message).expires_at = Some(START + 1500);
+    assert_eq!(session.send(delivery.clone(), START + 1500, &mut out), Sent::Expired);
+    assert_eq!(session.send(delivery.clone(), START, &mut out), Sent::Yes);
+    let Some(Output::Publish(publish)) = out.pop() else { panic!("nothing was sent") };
+    assert_eq!(publish.expiry_s, Some(2));
+    Arc::make_mut(&mut delivery.message).payload = vec![0; 30].into();
+    assert_eq!(session.send(delivery, START, &mut out), Sent::TooLarge);
+    assert!(out.is_empty());
+}
+
+#[test]
+fn what_may_no_longer_be_received_is_not_sent_again() {
+    let mut session = session(terms(Version::V5));
+    let mut out = Vec::new();
+    session.send(message(0, QoS::AtLeastOnce), START, &mut out);
+    session.send(message(1, QoS::ExactlyOnce), START, &mut out);
+    let kept = session.end(End::Abnormal, START).kept.unwrap();
+    let (mut session, dropped) =
+        Session::resume(kept.state, terms(Version::V5), None, START, |topic| topic.as_str() != "t");
+    assert_eq!((dropped, session.state.in_flight()), (2, 0));
+    out.clear();
+    session.resend(START, &mut out);
+    assert!(out.is_empty());
+}
+
+#[test]
+fn mqtt_3_1_1_knows_one_failure_only() {
+    let id = PacketId::new(1).unwrap();
+    let codes = || vec![ReasonCode(1), ReasonCode::NOT_AUTHORIZED];
+    let answered = |version| {
+        let mut out = Vec::new();
+        session(terms(version)).subscribed(id, codes(), &mut out);
+        session(terms(version)).unsubscribed(id, codes(), &mut out);
+        out.into_iter()
+            .map(|out| match out {
+                Output::Packet(Packet::SubAck(codes) | Packet::UnsubAck(codes)) => {
+                    codes.codes.iter().map(|code| code.0).collect::<Vec<_>>()
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(answered(Version::V311), [vec![1, 0x80], vec![]]);
+    assert_eq!(answered(Version::V5), [vec![1, 0x87], vec![1, 0x87]]);
+}
+
+/// mqtt-5 [MQTT-3.3.4-6]
+#[test]
+fn a_subscription_identifier_from_a_client_is_a_violation() {
+    let mut packet = publish(QoS::AtMostOnce, 0, b"");
+    packet.properties = Some(Box::new(PublishProperties {
+        subscription_ids: vec![1],
+        ..PublishProperties::default()
+    }));
+    let found = session(terms(Version::V5)).publish_arrived(&packet, START, &mut Vec::new());
+    assert_eq!(found, Err(Violation::Protocol("a subscription identifier from a client")));
+}

@@ -1,0 +1,389 @@
+//! Finds filters by name and names by filter, without looking at all of them.
+
+use std::collections::BTreeMap;
+
+use crate::{TopicFilter, TopicName};
+
+/// Values kept under topic filters, several under one filter with different keys.
+///
+/// A look-up costs as much as the levels of the name and the filters that match it, whatever else is
+/// kept. `$share/GROUP/` is not looked at: the caller keeps shared filters in a trie of their own.
+#[derive(Clone, Debug)]
+pub struct FilterTrie<K, V> {
+    root: FilterNode<K, V>,
+    len: usize,
+}
+
+#[derive(Clone, Debug)]
+struct FilterNode<K, V> {
+    children: BTreeMap<Box<str>, FilterNode<K, V>>,
+    /// The child of `+`.
+    any: Option<Box<FilterNode<K, V>>>,
+    /// Filters that end here.
+    here: BTreeMap<K, V>,
+    /// Filters that end here with `#`.
+    below: BTreeMap<K, V>,
+}
+
+impl<K, V> Default for FilterNode<K, V> {
+    fn default() -> Self {
+        Self { children: BTreeMap::new(), any: None, here: BTreeMap::new(), below: BTreeMap::new() }
+    }
+}
+
+impl<K, V> Default for FilterTrie<K, V> {
+    fn default() -> Self {
+        Self { root: FilterNode::default(), len: 0 }
+    }
+}
+
+impl<K: Ord, V> FilterTrie<K, V> {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many values there are.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Keeps a value; returns the one that it replaces.
+    pub fn insert(&mut self, filter: &TopicFilter, key: K, value: V) -> Option<V> {
+        let replaced = self.entries_mut(filter).insert(key, value);
+        self.len += usize::from(replaced.is_none());
+        replaced
+    }
+
+    /// The value under a filter and key, made if it is missing.
+    pub fn entry(&mut self, filter: &TopicFilter, key: K) -> &mut V
+    where
+        V: Default,
+    {
+        let len = &mut self.len;
+        self.root.descend(filter).entry(key).or_insert_with(|| {
+            *len += 1;
+            V::default()
+        })
+    }
+
+    fn entries_mut(&mut self, filter: &TopicFilter) -> &mut BTreeMap<K, V> {
+        self.root.descend(filter)
+    }
+
+    /// Forgets a value and returns it.
+    pub fn remove(&mut self, filter: &TopicFilter, key: &K) -> Option<V> {
+        let removed = self.root.remove(&mut filter.levels(), key);
+        self.len -= usize::from(removed.is_some());
+        removed
+    }
+
+    /// Gives every value whose filter matches to `found`, in no order that means anything.
+    pub fn matching<'a>(&'a self, name: &TopicName, mut found: impl FnMut(&'a K, &'a V)) {
+        // [MQTT-4.7.2-1]
+        self.root.matching(name.levels(), name.is_hidden(), &mut found);
+    }
+}
+
+impl<K: Ord, V> FilterNode<K, V> {
+    fn is_empty(&self) -> bool {
+        self.children.is_empty()
+            && self.any.is_none()
+            && self.here.is_empty()
+            && self.below.is_empty()
+    }
+
+    /// The entries of a filter; the way to them is made.
+    fn descend(&mut self, filter: &TopicFilter) -> &mut BTreeMap<K, V> {
+        let mut node = self;
+        for level in filter.levels() {
+            match level {
+                "#" => return &mut node.below,
+                "+" => node = node.any.get_or_insert_default(),
+                _ => node = node.children.entry(level.into()).or_default(),
+            }
+        }
+        &mut node.here
+    }
+
+    fn remove<'l>(&mut self, levels: &mut impl Iterator<Item = &'l str>, key: &K) -> Option<V> {
+        match levels.next() {
+            None => self.here.remove(key),
+            Some("#") => self.below.remove(key),
+            Some("+") => {
+                let child = self.any.as_mut()?;
+                let removed = child.remove(levels, key);
+                if child.is_empty() {
+                    self.any = None;
+                }
+                removed
+            }
+            Some(level) => {
+                let child = self.children.get_mut(level)?;
+                let removed = child.remove(levels, key);
+                if child.is_empty() {
+                    self.children.remove(level);
+                }
+                removed
+            }
+        }
+    }
+
+    fn matching<'a>(
+        &'a self,
+        mut levels: std::str::Split<'_, char>,
+        wildcards_are_blind: bool,
+        found: &mut impl FnMut(&'a K, &'a V),
+    ) {
+        if !wildcards_are_blind {
+            self.below.iter().for_each(|(key, value)| found(key, value));
+        }
+        let Some(level) = levels.next() else {
+            self.here.iter().for_each(|(key, value)| found(key, value));
+            return;
+        };
+        if let Some(child) = self.children.get(level) {
+            child.matching(levels.clone(), false, found);
+        }
+        if let Some(any) = &self.any
+            && !wildcards_are_blind
+        {
+            any.matching(levels, false, found);
+        }
+    }
+}
+
+/// Values kept under topic names, one each: retained messages.
+#[derive(Clone, Debug)]
+pub struct NameTrie<V> {
+    root: NameNode<V>,
+    len: usize,
+}
+
+#[derive(Clone, Debug)]
+struct NameNode<V> {
+    children: BTreeMap<Box<str>, NameNode<V>>,
+    here: Option<V>,
+}
+
+impl<V> Default for NameNode<V> {
+    fn default() -> Self {
+        Self { children: BTreeMap::new(), here: None }
+    }
+}
+
+impl<V> Default for NameTrie<V> {
+    fn default() -> Self {
+        Self { root: NameNode::default(), len: 0 }
+    }
+}
+
+impl<V> NameTrie<V> {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many values there are.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Keeps a value; returns the one that it replaces.
+    pub fn insert(&mut self, name: &TopicName, value: V) -> Option<V> {
+        let mut node = &mut self.root;
+        for level in name.levels() {
+            node = node.children.entry(level.into()).or_default();
+        }
+        let replaced = node.here.replace(value);
+        self.len += usize::from(replaced.is_none());
+        replaced
+    }
+
+    /// The value of a name.
+    pub fn get(&self, name: &TopicName) -> Option<&V> {
+        let mut node = &self.root;
+        for level in name.levels() {
+            node = node.children.get(level)?;
+        }
+        node.here.as_ref()
+    }
+
+    /// Forgets a value and returns it.
+    pub fn remove(&mut self, name: &TopicName) -> Option<V> {
+        let removed = self.root.remove(&mut name.levels());
+        self.len -= usize::from(removed.is_some());
+        removed
+    }
+
+    /// Gives every value whose name matches to `found`, ordered by levels.
+    pub fn matching<'a>(&'a self, filter: &TopicFilter, mut found: impl FnMut(&'a V)) {
+        self.root.matching(filter.levels(), true, &mut found);
+    }
+
+    /// Forgets every value that `keep` refuses.
+    pub fn retain(&mut self, mut keep: impl FnMut(&V) -> bool) {
+        self.root.retain(&mut |value| {
+            let kept = keep(value);
+            self.len -= usize::from(!kept);
+            kept
+        });
+    }
+}
+
+impl<V> NameNode<V> {
+    fn is_empty(&self) -> bool {
+        self.children.is_empty() && self.here.is_none()
+    }
+
+    fn remove<'l>(&mut self, levels: &mut impl Iterator<Item = &'l str>) -> Option<V> {
+        let Some(level) = levels.next() else { return self.here.take() };
+        let child = self.children.get_mut(level)?;
+        let removed = child.remove(levels);
+        if child.is_empty() {
+            self.children.remove(level);
+        }
+        removed
+    }
+
+    fn matching<'a>(
+        &'a self,
+        mut levels: std::str::Split<'_, char>,
+        is_first: bool,
+        found: &mut impl FnMut(&'a V),
+    ) {
+        // [MQTT-4.7.2-1]
+        let seen =
+            || self.children.iter().filter(move |(level, _)| !(is_first && level.starts_with('$')));
+        match levels.next() {
+            None => self.here.iter().for_each(found),
+            Some("#") => {
+                self.here.iter().for_each(&mut *found);
+                seen().for_each(|(_, child)| child.all(found));
+            }
+            Some("+") => seen().for_each(|(_, child)| child.matching(levels.clone(), false, found)),
+            Some(level) => {
+                if let Some(child) = self.children.get(level) {
+                    child.matching(levels, false, found);
+                }
+            }
+        }
+    }
+
+    fn all<'a>(&'a self, found: &mut impl FnMut(&'a V)) {
+        self.here.iter().for_each(&mut *found);
+        self.children.values().for_each(|child| child.all(found));
+    }
+
+    fn retain(&mut self, keep: &mut impl FnMut(&V) -> bool) {
+        if self.here.as_ref().is_some_and(|value| !keep(value)) {
+            self.here = None;
+        }
+        self.children.retain(|_, child| {
+            child.retain(keep);
+            !child.is_empty()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::TopicLimits;
+
+    const LIMITS: TopicLimits = TopicLimits { bytes_max: 99, levels_max: 9 };
+
+    fn name() -> impl Strategy<Value = TopicName> {
+        vec(prop_oneof![4 => Just("a"), 4 => Just("b"), 1 => Just("$a"), 1 => Just("")], 1..4)
+            .prop_filter_map("empty", |levels| TopicName::parse(&levels.join("/"), &LIMITS).ok())
+    }
+
+    fn filter() -> impl Strategy<Value = TopicFilter> {
+        let level = prop_oneof![
+            3 => Just("a"), 3 => Just("b"), 1 => Just("$a"), 1 => Just(""), 3 => Just("+"), 2 => Just("#")
+        ];
+        vec(level, 1..4).prop_filter_map("invalid", |levels| {
+            TopicFilter::parse(&levels.join("/"), &LIMITS).ok()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_filter_trie_finds_what_a_scan_finds(
+            filters in vec((filter(), 0..3), 0..20),
+            removed in vec(any::<prop::sample::Index>(), 0..10),
+            names in vec(name(), 1..8),
+        ) {
+            let mut trie = FilterTrie::new();
+            let mut naive = BTreeMap::new();
+            for (index, (filter, key)) in filters.iter().enumerate() {
+                let replaced = trie.insert(filter, *key, index);
+                prop_assert_eq!(replaced, naive.insert((filter.clone(), *key), index));
+            }
+            for index in removed {
+                if filters.is_empty() { continue }
+                let (filter, key) = index.get(&filters);
+                prop_assert_eq!(trie.remove(filter, key), naive.remove(&(filter.clone(), *key)));
+            }
+            prop_assert_eq!(trie.len(), naive.len());
+            for name in &names {
+                let mut found = Vec::new();
+                trie.matching(name, |key, value| found.push((*value, *key)));
+                found.sort_unstable();
+                let mut expected: Vec<_> = naive.iter()
+                    .filter(|((filter, _), _)| filter.matches(name))
+                    .map(|((_, key), value)| (*value, *key)).collect();
+                expected.sort_unstable();
+                prop_assert_eq!(found, expected, "{}", name);
+            }
+            for ((filter, key), _) in naive {
+                trie.remove(&filter, &key);
+            }
+            prop_assert!(trie.root.is_empty(), "empty nodes are given back");
+        }
+
+        #[test]
+        fn a_name_trie_finds_what_a_scan_finds(
+            names in vec(name(), 0..20),
+            removed in vec(any::<prop::sample::Index>(), 0..10),
+            filters in vec(filter(), 1..8),
+        ) {
+            let mut trie = NameTrie::new();
+            let mut naive = BTreeSet::new();
+            for name in &names {
+                prop_assert_eq!(trie.insert(name, name.clone()).is_some(), !naive.insert(name.clone()));
+            }
+            for index in removed {
+                if names.is_empty() { continue }
+                let name = index.get(&names);
+                prop_assert_eq!(trie.remove(name).is_some(), naive.remove(name));
+            }
+            prop_assert_eq!(trie.len(), naive.len());
+            for filter in &filters {
+                let mut found = BTreeSet::new();
+                trie.matching(filter, |name| { found.insert(name.clone()); });
+                let expected: BTreeSet<_> = naive.iter().filter(|name| filter.matches(name)).cloned().collect();
+                prop_assert_eq!(found, expected, "{}", filter);
+            }
+            trie.retain(|name| name.is_hidden());
+            prop_assert_eq!(trie.len(), naive.iter().filter(|name| name.is_hidden()).count());
+            trie.retain(|_| false);
+            prop_assert!(trie.is_empty() && trie.root.is_empty());
+        }
+    }
+}
