@@ -1,0 +1,43 @@
+//! Everything that lasts, in one transactional store on SQLite.
+//!
+//! [`Store`] is the handle. [`Store::read`] sees one consistent snapshot; [`Store::write`] runs a
+//! closure in a transaction and resolves when it is on disk. What can be read and written is in
+//! one module for each noun, as free functions over a [`ReadTx`] or a [`WriteTx`], each with its
+//! SQL beside it. Every write notes what it [changes](picket_model::Change); [`Store::changes`]
+//! tells the watchers after the commit.
+//!
+//! The rules that need the transaction are kept here: that names exist, counts, hierarchies,
+//! versions, attachments. What can be checked on the request alone is checked at the API.
+
+mod attributes;
+mod codec;
+mod error;
+mod migrations;
+mod page;
+mod store;
+mod tx;
+mod writer;
+
+pub mod access;
+pub mod certificates;
+pub mod datapoints;
+pub mod engine_state;
+pub mod functions;
+pub mod groups;
+pub mod limits;
+pub mod meta;
+pub mod outbox;
+pub mod policies;
+pub mod profiles;
+pub mod subscriptions;
+pub mod thing_types;
+pub mod things;
+pub mod topics;
+pub mod violations;
+
+pub use access::RightsFacts;
+pub use error::{RegistryError, StoreError};
+pub use outbox::{Delivery, DeliveryState, MessageAttribute, OutboxEntry};
+pub use page::{Page, Paged};
+pub use store::Store;
+pub use tx::{ReadTx, WriteTx};

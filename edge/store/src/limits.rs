@@ -1,0 +1,42 @@
+//! Every bound of the store's own, with the reason for the number.
+//!
+//! How many things, policies or groups there may be is in [`picket_model::limits`].
+
+use std::time::Duration;
+
+/// Groups of changes kept for a watcher that is behind. One that falls further behind is told so
+/// by its receiver (`Lagged`) and has to read everything again.
+pub(crate) const CHANGES_KEPT: usize = 1024;
+
+/// Reader connections kept open while idle; each costs a few hundred KB of page cache.
+pub(crate) const IDLE_READERS_MAX: usize = 8;
+
+/// Prepared statements kept for each connection: more than there are in this crate.
+pub(crate) const STATEMENTS_KEPT: usize = 256;
+
+/// Closures waiting for the writer. Callers wait when it is full; a thousand small writes are
+/// about a tenth of a second of work.
+pub(crate) const QUEUE_MAX: usize = 1024;
+
+/// Closures in one transaction: what bounds the memory of a group.
+pub(crate) const GROUP_MAX: usize = 512;
+
+/// Time after which a group takes no more closures: what bounds the wait of its first.
+pub(crate) const GROUP_TIME_MAX: Duration = Duration::from_millis(20);
+
+/// Longest token that is decoded at all: two texts of 256 bytes, numbers, the listing's name, all
+/// in hex.
+pub(crate) const TOKEN_BYTES_MAX: usize = 2048;
+
+/// Attributes that a thing type may name as searchable. Source: aws CreateThingType.
+pub(crate) const SEARCHABLE_MAX: usize = 3;
+
+/// How long a violation event is kept. Source: AWS Device Defender limits.
+pub const EVENTS_KEPT_MS: i64 = 30 * 24 * 3_600_000;
+
+/// How long a metric's value is kept. Source: AWS Device Defender (ListMetricValues, 14 days).
+pub const VALUES_KEPT_MS: i64 = 14 * 24 * 3_600_000;
+
+/// How long an entry of the outbox is kept, with its deliveries and dead letters: as long as
+/// violation events, which is far longer than anybody pushes the same one again.
+pub const ENTRIES_KEPT_MS: i64 = EVENTS_KEPT_MS;

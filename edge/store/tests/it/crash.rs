@@ -1,0 +1,103 @@
+//! A process that is killed loses nothing that it was told is stored.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use picket_model::Account;
+use picket_store::{Store, StoreError, meta, things};
+use tempfile::TempDir;
+
+use crate::scene::{run, thing};
+
+/// Names the data directory to the child process.
+const DIR_VARIABLE: &str = "PICKET_STORE_CRASH_DIR";
+
+/// Tells the child process how often one was killed before, so that its numbers are new.
+const ROUND_VARIABLE: &str = "PICKET_STORE_CRASH_ROUND";
+
+/// Concurrent writers of the child.
+const WRITERS: u64 = 8;
+
+#[test]
+fn what_was_acknowledged_survives_kill_9() {
+    let dir = TempDir::new().unwrap();
+    let mut acknowledged = Vec::new();
+    // Each round goes on in the directory that the killed one before left behind.
+    for (round, kill_after) in [1, 40, 333, 75, 800].into_iter().enumerate() {
+        acknowledged.extend(run_and_kill(dir.path(), round, kill_after));
+        let store = Store::open(dir.path(), Account::default()).unwrap();
+        for number in &acknowledged {
+            let name = thing(&format!("t{number}"));
+            store.read(|tx| things::get(tx, &name)).unwrap();
+            let key = name.to_string();
+            let value = store.read::<_, StoreError>(|tx| meta::get(tx, &key)).unwrap();
+            assert_eq!(value, Some(b"with it".to_vec()), "half a transaction of {name}");
+        }
+        drop(store);
+        let database = rusqlite::Connection::open(dir.path().join("picket.db")).unwrap();
+        let check: String =
+            database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(check, "ok");
+    }
+}
+
+/// Starts the child, kills it after `kill_after` acknowledgements and gives all that it printed.
+fn run_and_kill(dir: &Path, round: usize, kill_after: usize) -> Vec<String> {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::child_that_writes_until_it_is_killed", "--ignored"])
+        .args(["--nocapture", "--test-threads=1"])
+        .env(DIR_VARIABLE, dir)
+        .env(ROUND_VARIABLE, round.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut numbers = Vec::new();
+    for line in lines {
+        // The last line may be cut off in its middle; then it has no end mark.
+        let line = line.unwrap();
+        let Some(number) = line.strip_prefix("stored ").and_then(|rest| rest.strip_suffix('.'))
+        else {
+            continue;
+        };
+        numbers.push(number.to_owned());
+        if numbers.len() == kill_after {
+            child.kill().unwrap();
+        }
+    }
+    assert!(!child.wait().unwrap().success(), "the child should have been killed");
+    assert!(numbers.len() >= kill_after);
+    numbers
+}
+
+#[test]
+#[ignore = "the child of what_was_acknowledged_survives_kill_9"]
+fn child_that_writes_until_it_is_killed() {
+    let dir = std::env::var_os(DIR_VARIABLE).unwrap();
+    let round = std::env::var(ROUND_VARIABLE).unwrap();
+    let store = Store::open(Path::new(&dir), Account::default()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let (store, round) = (store.clone(), round.clone());
+            runtime.spawn(async move {
+                for number in (0..).map(|n| format!("{round}-{writer}-{n}")) {
+                    let stored = number.clone();
+                    let write = store.write(move |tx| {
+                        run(tx, &format!("thing t{number}"))?;
+                        meta::put(tx, &format!("t{number}"), b"with it")?;
+                        Ok::<_, picket_store::RegistryError>(())
+                    });
+                    write.await.unwrap();
+                    let mut out = std::io::stdout().lock();
+                    writeln!(out, "stored {stored}.").unwrap();
+                    out.flush().unwrap();
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        runtime.block_on(writer).unwrap();
+    }
+}
