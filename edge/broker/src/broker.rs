@@ -1,0 +1,314 @@
+//! The broker as its owner holds it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use picket_model::limits::MqttLimits;
+use picket_model::{Account, Change, ClientId, DeviceName, Observation, PolicyName, Tripwires};
+use picket_mqtt::packet::MessageProperties;
+use picket_mqtt::{Message, QoS, TopicError, TopicLimits, TopicName};
+use prometheus_client::registry::Registry;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tracing::{info, warn};
+
+use crate::access::AccessBook;
+use crate::authorize::PublishPermit;
+use crate::clock::{Clock, Monotonic};
+use crate::listener::{self, Entrance};
+use crate::metrics::Metrics;
+use crate::ports::Directory;
+use crate::retained::{Owner, RetainedStore};
+use crate::router::{Flags, Router};
+use crate::sessions::{self, Kick, Sessions};
+use crate::tls::ServerTls;
+use crate::tripwires::TripwireBook;
+use crate::will::{self, Wills};
+
+/// What a broker is told once.
+#[derive(Clone, Debug, Default)]
+pub struct BrokerConfig {
+    /// Bounds of what comes from outside.
+    pub limits: MqttLimits,
+    /// The account that policies speak of.
+    pub account: Account,
+}
+
+/// The MQTT broker. Clones are the same broker.
+#[derive(Clone)]
+pub struct Broker {
+    shared: Arc<Shared>,
+}
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) config: BrokerConfig,
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) access: Arc<AccessBook>,
+    pub(crate) tripwires: TripwireBook,
+    pub(crate) router: Router,
+    pub(crate) retained: RetainedStore,
+    pub(crate) sessions: Sessions,
+    pub(crate) wills: Wills,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Clock,
+    pub(crate) monotonic: Monotonic,
+    /// One for each connection that may be open.
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) stopping: watch::Sender<bool>,
+    /// Wakes whoever looks after sessions and wills that wait for a moment to come.
+    pub(crate) janitor: Notify,
+    /// Whether retained messages are to be looked through for such as lost their right.
+    sweep: watch::Sender<()>,
+    observations: mpsc::Sender<Observation>,
+}
+
+/// A message that the server itself publishes.
+#[derive(Clone, Debug)]
+pub struct InternalPublish {
+    /// Where to.
+    pub topic: String,
+    /// What.
+    pub payload: Bytes,
+    /// How surely.
+    pub qos: QoS,
+    /// Whether it is kept for later subscribers.
+    pub retain: bool,
+    /// What MQTT 5 says of it.
+    pub properties: MessageProperties,
+}
+
+/// Why the server's own message was not published.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PublishError {
+    /// It has nowhere to go.
+    #[error("topic name: {0}")]
+    Topic(#[from] TopicError),
+    /// It is too large for clients.
+    #[error("payload of {bytes} bytes; at most {max} are allowed")]
+    TooLarge {
+        /// Its length, in bytes.
+        bytes: usize,
+        /// The limit, in bytes.
+        max: usize,
+    },
+}
+
+/// How many sessions there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionCount {
+    /// With a connection.
+    pub live: usize,
+    /// Kept for absent clients.
+    pub kept: usize,
+}
+
+impl Broker {
+    /// Makes a broker that listens nowhere yet. To be called within a tokio runtime.
+    ///
+    /// Observations wait for room in `observations`: who does not take them slows the devices down.
+    /// The counters appear in `registry`.
+    pub fn new(
+        config: BrokerConfig,
+        directory: Arc<dyn Directory>,
+        observations: mpsc::Sender<Observation>,
+        clock: Clock,
+        registry: &mut Registry,
+    ) -> Self {
+        let (stopping, _) = watch::channel(false);
+        let (sweep, _) = watch::channel(());
+        let shared = Arc::new(Shared {
+            access: AccessBook::new(config.account.clone(), Arc::clone(&directory)),
+            tripwires: TripwireBook::default(),
+            router: Router::default(),
+            retained: RetainedStore::new(&config.limits),
+            sessions: Sessions::default(),
+            wills: Wills::default(),
+            metrics: Metrics::register(registry),
+            monotonic: Monotonic::new(),
+            places: Arc::new(Semaphore::new(places(&config.limits) as usize)),
+            janitor: Notify::new(),
+            stopping,
+            sweep,
+            observations,
+            clock,
+            directory,
+            config,
+        });
+        tokio::spawn(look_after(Arc::clone(&shared)));
+        tokio::spawn(sweep_retained(Arc::clone(&shared)));
+        Self { shared }
+    }
+
+    /// What all connections share, for tests of a single one.
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Lets TLS clients in until the broker is shut down.
+    pub fn serve_tls(
+        &self,
+        listener: TcpListener,
+        tls: ServerTls,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        listener::serve(Arc::clone(&self.shared), listener, Entrance::Tls(tls))
+    }
+
+    /// Lets plain TCP clients in, all under one policy, until the broker is shut down.
+    pub fn serve_plain(
+        &self,
+        listener: TcpListener,
+        policy: PolicyName,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        listener::serve(Arc::clone(&self.shared), listener, Entrance::Plain(policy))
+    }
+
+    /// Makes the sessions concerned decide again. When it returns, they all have been told.
+    ///
+    /// To be called after the changes are committed; blocks for a read per session concerned.
+    pub fn changed(&self, changes: &[Change]) {
+        self.shared.access.changed(changes);
+        self.shared.sweep.send_replace(());
+    }
+
+    /// Makes every session decide again: for an owner that missed changes. Blocks for a read per
+    /// session.
+    pub fn changed_everything(&self) {
+        self.shared.access.changed_everything();
+        self.shared.sweep.send_replace(());
+    }
+
+    /// Sets what of a device is to be handed on at once.
+    pub fn set_tripwires(&self, device: &DeviceName, tripwires: Tripwires) {
+        self.shared.tripwires.set(device, tripwires);
+    }
+
+    /// Publishes the server's own message. No policy is asked; `$`-topics are allowed.
+    ///
+    /// # Errors
+    /// [`PublishError`] where it cannot go to any client.
+    pub fn publish(&self, publish: InternalPublish) -> Result<(), PublishError> {
+        let InternalPublish { topic, payload, qos, retain, properties } = publish;
+        let limits = &self.shared.config.limits;
+        if payload.len() > limits.payload_bytes_max {
+            let bytes = payload.len();
+            return Err(PublishError::TooLarge { bytes, max: limits.payload_bytes_max });
+        }
+        let topic = TopicName::parse(&topic, &TopicLimits::from(limits))?;
+        let properties = (!properties.is_empty()).then(|| Box::new(properties));
+        let now = self.shared.monotonic.now();
+        let message = Arc::new(Message::received(topic, payload, qos, properties, now));
+        let permit = PublishPermit::of_the_server(retain);
+        let flags = Flags { publisher: None, retain };
+        self.shared.publish(permit, message, flags, || Owner::Server);
+        Ok(())
+    }
+
+    /// Ends a client's connection. False if it has none.
+    pub fn disconnect(&self, client: &ClientId) -> bool {
+        self.shared.sessions.kick(client, Kick::Operator)
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> SessionCount {
+        let (live, kept) = self.shared.sessions.count();
+        SessionCount { live, kept }
+    }
+
+    /// The ids of the clients that are connected, sorted.
+    pub fn connected(&self) -> Vec<ClientId> {
+        let mut clients = self.shared.sessions.live();
+        clients.sort_unstable();
+        clients
+    }
+
+    /// Stops listening and closes every connection with a reason. Returns when all are closed, or
+    /// after `patience`; true if all are.
+    pub async fn shutdown(&self, patience: Duration) -> bool {
+        self.shared.stopping.send_replace(true);
+        self.shared.sessions.stop();
+        let places = places(&self.shared.config.limits);
+        let all = self.shared.places.acquire_many(places);
+        let all_closed = tokio::time::timeout(patience, all).await.is_ok();
+        if all_closed {
+            info!("all connections are closed");
+        } else {
+            warn!("connections are left open");
+        }
+        all_closed
+    }
+}
+
+/// Connections that may be open, as the semaphore counts them.
+fn places(limits: &MqttLimits) -> u32 {
+    u32::try_from(limits.connections_max.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX)
+}
+
+impl Shared {
+    /// Hands an observation on, waiting for room.
+    pub(crate) async fn observe(&self, observation: Observation) {
+        // Without a receiver the program is going down, and nobody judges any more.
+        let _ = self.observations.send(observation).await;
+    }
+
+    /// Routes a message that is not on a connection's own path, and retains it if it is to be.
+    pub(crate) fn publish(
+        &self,
+        permit: PublishPermit,
+        message: Arc<Message>,
+        flags: Flags,
+        owner: impl FnOnce() -> Owner,
+    ) {
+        let route = self.router.route(&message.topic);
+        self.router.deliver(permit, &route, &message, flags, &self.metrics);
+        if permit.may_retain() {
+            let now = self.monotonic.now();
+            self.retained.set(permit, &message, &owner(), now, &self.metrics);
+        }
+    }
+
+    pub(crate) fn show_kept(&self) {
+        let (_, kept) = self.sessions.count();
+        self.metrics.sessions_kept.set(i64::try_from(kept).unwrap_or(i64::MAX));
+    }
+}
+
+/// Ends kept sessions and sends delayed wills when their moment has come.
+async fn look_after(shared: Arc<Shared>) {
+    let mut stopping = shared.stopping.subscribe();
+    loop {
+        let now = shared.monotonic.now();
+        sessions::expire(&shared, now);
+        for last in shared.wills.take_due(now) {
+            will::send(&shared, last).await;
+        }
+        let next = [shared.sessions.next_expiry(), shared.wills.next_due()];
+        let next = next.into_iter().flatten().min();
+        let until_next = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(shared.monotonic.instant(at)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = until_next => {}
+            () = shared.janitor.notified() => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+    }
+}
+
+/// Removes retained messages that lost their right, after every change of rights.
+async fn sweep_retained(shared: Arc<Shared>) {
+    let mut asked = shared.sweep.subscribe();
+    let mut stopping = shared.stopping.subscribe();
+    loop {
+        tokio::select! {
+            _ = asked.changed() => shared.retained.sweep(&shared.metrics),
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+    }
+}

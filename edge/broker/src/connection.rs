@@ -1,0 +1,545 @@
+//! One client's connection from CONNACK to its end: a task that waits for bytes, mail, a change of
+//! rights, a kick, or a deadline, and then does all that there is to do before it writes once.
+//!
+//! Rights come first. Every turn of the loop begins with them, they are looked at again between
+//! packets, and nothing is taken in or handed out under rights that were replaced.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Buf;
+use picket_model::{ClientId, DisconnectReason, Timestamp};
+use picket_mqtt::codec;
+use picket_mqtt::packet::{Disconnect, Version};
+use picket_mqtt::session::{End, Output, Sent, Session, packet_bytes_max};
+use picket_mqtt::{Delivery, ReasonCode, TopicLimits, Violation};
+use picket_policy::Action;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::Sleep;
+use tracing::{debug, info};
+
+use crate::access::{Access, AccessWatch, Standing};
+use crate::authorize::{PublishTopics, ReceiveTopics};
+use crate::broker::Shared;
+use crate::greeting::drop_denied_filters;
+use crate::mailbox::Mailbox;
+use crate::metrics::{Broken, Dropped};
+use crate::ports::Principal;
+use crate::presence::Presence;
+use crate::retained::ClientOwner;
+use crate::sessions::{Kick, Lease};
+use crate::tally::{Flush, Tally};
+use crate::will::LastWill;
+use crate::wire::{OUTPUT_HIGH_BYTES, Turn, Wire};
+
+mod publish;
+mod subscribe;
+
+#[cfg(test)]
+mod tests;
+
+/// Time for the last words. The session is over by then; only the socket waits.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// The longest that a client is held up, in milliseconds, because a subscriber of its messages has
+/// no room. Long enough for a busy subscriber's turn to come, and not felt by anybody.
+const HOLD_MS: i64 = 20;
+
+/// A session's connection.
+pub(crate) struct Connection<IO> {
+    shared: Arc<Shared>,
+    wire: Wire<IO>,
+    session: Session,
+    watch: AccessWatch,
+    /// The rights in force, as [`Connection::watch`] last gave them.
+    access: Arc<Access>,
+    publishing: PublishTopics,
+    receiving: ReceiveTopics,
+    tally: Tally,
+    /// Whether the tally has to be handed on before anything else happens.
+    flush_now: bool,
+    /// Set while the client is held up: nothing is taken in from it.
+    held: Option<Held>,
+    /// This client as owner of retained messages, from its first one on.
+    owner: Option<Arc<ClientOwner>>,
+    client: ClientId,
+    principal: Principal,
+    /// When its certificate ends.
+    expires_at: Option<Timestamp>,
+    /// This turn's moment, for deadlines.
+    now: Timestamp,
+    /// This turn's moment, for data.
+    at: Timestamp,
+    /// Empty between turns; kept for their memory.
+    out: Vec<Output>,
+    batch: Vec<Delivery>,
+    counts: Counts,
+    // Dropped in this order: the end is told before the client id is free again.
+    presence: Presence,
+    lease: Lease,
+}
+
+/// What a client is held up by.
+struct Held {
+    /// Has no room for its messages.
+    mailbox: Arc<Mailbox>,
+    until: Timestamp,
+}
+
+/// Counted in the connection, added to the shared counters once per turn.
+#[derive(Debug, Default)]
+struct Counts {
+    packets_in: u64,
+    messages_in: u64,
+    bytes_in: u64,
+    messages_out: u64,
+}
+
+/// What a connection begins with.
+pub(crate) struct Beginning<IO> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) wire: Wire<IO>,
+    pub(crate) session: Session,
+    pub(crate) lease: Lease,
+    pub(crate) presence: Presence,
+    pub(crate) watch: AccessWatch,
+    pub(crate) access: Arc<Access>,
+    pub(crate) client: ClientId,
+    pub(crate) principal: Principal,
+    pub(crate) source: IpAddr,
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// Why a connection ends.
+#[derive(Debug)]
+enum Close {
+    /// The client said DISCONNECT.
+    Goodbye(Disconnect),
+    /// The network connection is gone.
+    Lost(String),
+    /// The client broke the protocol or a limit.
+    Violation(Violation),
+    /// A request was denied, and no packet could say so.
+    RequestDenied,
+    /// It may not stay.
+    NoRight(DisconnectReason, String),
+    /// Somebody wants it gone.
+    Kicked(Kick),
+}
+
+/// How far the packets were taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Intake {
+    /// As far as there are any.
+    Done,
+    /// Something else has to be done first; then there may be more.
+    Interrupted,
+}
+
+impl<IO> Connection<IO> {
+    pub(crate) fn new(beginning: Beginning<IO>) -> Self {
+        let Beginning {
+            shared,
+            wire,
+            session,
+            lease,
+            presence,
+            watch,
+            access,
+            client,
+            principal,
+            source,
+            expires_at,
+        } = beginning;
+        let wires = shared.tripwires.wires(&access.device);
+        Self {
+            tally: Tally::new(access.device.clone(), source, wires),
+            flush_now: false,
+            held: None,
+            publishing: PublishTopics::new(TopicLimits::from(&shared.config.limits)),
+            receiving: ReceiveTopics::default(),
+            owner: None,
+            now: shared.monotonic.now(),
+            at: (shared.clock)(),
+            out: Vec::new(),
+            batch: Vec::new(),
+            counts: Counts::default(),
+            shared,
+            wire,
+            session,
+            watch,
+            access,
+            client,
+            principal,
+            expires_at,
+            presence,
+            lease,
+        }
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
+    /// Serves the connection to its end.
+    pub(crate) async fn run(mut self: Box<Self>) {
+        let close = self.converse().await;
+        // In a box of its own: what the end needs is not kept ready for as long as the connection
+        // lives.
+        Box::pin(self.finish(close)).await;
+    }
+
+    async fn converse(&mut self) -> Close {
+        let timer = tokio::time::sleep_until(
+            self.shared.monotonic.instant(self.session.keep_alive_until()),
+        );
+        let mut timer = Box::pin(timer);
+        self.session.resend(self.now, &mut self.out);
+        loop {
+            self.now = self.shared.monotonic.now();
+            self.at = (self.shared.clock)();
+            if self.watch.has_changed() {
+                let access = self.watch.changed().await;
+                if let Err(close) = self.decide_again(access) {
+                    return close;
+                }
+            }
+            if self.expires_at.is_some_and(|end| end <= self.at) {
+                let why = "its certificate has expired".to_owned();
+                return Close::NoRight(DisconnectReason::AuthError, why);
+            }
+            if let Err(violation) = self.session.tick(self.now) {
+                return Close::Violation(violation);
+            }
+            let intake = match self.take_in() {
+                Ok(intake) => intake,
+                Err(close) => return close,
+            };
+            let tells_written = self.hand_out();
+            self.encode();
+            self.count();
+            if self.flush_now || self.tally.due().is_some_and(|due| due <= self.at) {
+                self.flush().await;
+            }
+            if intake == Intake::Interrupted {
+                continue;
+            }
+            self.arm(timer.as_mut());
+            // A congested wire reads nothing, so what lets it go on is that it has written.
+            let is_congested = self.wire.is_congested();
+            let reads = !is_congested && self.held.is_none();
+            let tells_written = tells_written || is_congested;
+            tokio::select! {
+                biased;
+                access = self.watch.changed() => {
+                    if let Err(close) = self.decide_again(access) {
+                        return close;
+                    }
+                }
+                kick = kicked(&mut self.lease.kick) => return Close::Kicked(kick),
+                turn = self.wire.turn(reads, tells_written) => match turn {
+                    Ok(Turn::Read | Turn::Written) => {}
+                    Ok(Turn::Closed) => return Close::Lost("closed by the peer".to_owned()),
+                    Err(error) => return Close::Lost(error.to_string()),
+                },
+                () = self.lease.mailbox.mail() => {}
+                () = room(self.held.as_ref()) => {}
+                () = timer.as_mut() => {}
+            }
+        }
+    }
+
+    /// Sets the timer to the next deadline, if that is earlier than what it is set to.
+    ///
+    /// Keep-alive moves on with every packet; the timer does not, and looks again when it fires.
+    fn arm(&self, mut timer: Pin<&mut Sleep>) {
+        let until = |at: Timestamp| self.now + at.millis_since(self.at).max(0);
+        let flush_at = self.tally.due().map(until);
+        let expires_at = self.expires_at.map(until);
+        let keep_alive = self.session.keep_alive_until();
+        let held_until = self.held.as_ref().map(|held| held.until);
+        let others = [flush_at, held_until, expires_at].into_iter().flatten();
+        let next = others.fold(keep_alive, Timestamp::min);
+        let next = self.shared.monotonic.instant(next);
+        if timer.is_elapsed() || next < timer.deadline() {
+            timer.as_mut().reset(next);
+        }
+    }
+
+    /// Lets the client go on if there is room by now, or if it was held up long enough.
+    fn release(&mut self) {
+        let Some(held) = &self.held else { return };
+        if self.now >= held.until {
+            held.mailbox.give_up();
+            self.held = None;
+        } else if !held.mailbox.is_crowded() {
+            self.held = None;
+        }
+    }
+
+    /// Takes in every whole packet that was read, unless something has to be done first.
+    fn take_in(&mut self) -> Result<Intake, Close> {
+        self.release();
+        let mut input = std::mem::take(&mut self.wire.input);
+        let packet_bytes_max = packet_bytes_max(&self.shared.config.limits);
+        let mut taken = 0;
+        let result = loop {
+            if self.flush_now || self.watch.has_changed() {
+                break Ok(Intake::Interrupted);
+            }
+            if self.wire.is_congested() || self.held.is_some() {
+                break Ok(Intake::Done);
+            }
+            match codec::frame(&input[taken..], packet_bytes_max) {
+                Ok(None) => break Ok(Intake::Done),
+                Ok(Some(frame)) => {
+                    taken += frame.len;
+                    self.counts.packets_in += 1;
+                    if let Err(close) = self.packet(&frame) {
+                        break Err(close);
+                    }
+                }
+                Err(error) => break Err(Close::Violation(error.into())),
+            }
+        };
+        input.advance(taken);
+        self.wire.input = input;
+        result
+    }
+
+    fn packet(&mut self, frame: &codec::Frame<'_>) -> Result<(), Close> {
+        if frame.packet_type == codec::PacketType::Publish {
+            return self.publish(frame);
+        }
+        let packet = codec::decode(frame, self.session.version())
+            .map_err(|error| Close::Violation(error.into()))?;
+        self.other_packet(packet)
+    }
+
+    /// Hands out what waits, as far as the client takes it. True if more is to be handed out once
+    /// this is written.
+    fn hand_out(&mut self) -> bool {
+        if self.wire.is_congested() {
+            return true;
+        }
+        if self.watch.has_changed() {
+            return false;
+        }
+        let room = self.session.room();
+        let is_left = self.lease.mailbox.take(&mut self.batch, room, OUTPUT_HIGH_BYTES);
+        let mut n_sent = 0;
+        for delivery in self.batch.drain(..) {
+            let topic = &delivery.message.topic;
+            if !self.receiving.may_receive(&self.access, topic) {
+                self.shared.metrics.deny(Action::Receive);
+                self.shared.metrics.drop_message(Dropped::ReceiveDenied);
+                let flush = self.tally.denied(self.at, Action::Receive, topic.as_str());
+                self.flush_now |= flush == Flush::Now;
+                continue;
+            }
+            match self.session.send(delivery, self.now, &mut self.out) {
+                Sent::Yes => n_sent += 1,
+                Sent::Expired => self.shared.metrics.drop_message(Dropped::Expired),
+                Sent::TooLarge => self.shared.metrics.drop_message(Dropped::TooLarge),
+                Sent::NoRoom => self.shared.metrics.drop_message(Dropped::QueueFull),
+            }
+        }
+        self.counts.messages_out += n_sent;
+        self.flush_now |= self.tally.received(self.at, n_sent) == Flush::Now;
+        // Without room in the window, an acknowledgement brings us back here.
+        is_left && self.session.room() > 0
+    }
+
+    fn encode(&mut self) {
+        let version = self.session.version();
+        for output in self.out.drain(..) {
+            output.encode(version, &mut self.wire.output);
+        }
+    }
+
+    fn count(&mut self) {
+        let Counts { packets_in, messages_in, bytes_in, messages_out } =
+            std::mem::take(&mut self.counts);
+        let metrics = &self.shared.metrics;
+        for (counter, n) in [
+            (&metrics.packets_in, packets_in),
+            (&metrics.messages_in, messages_in),
+            (&metrics.message_bytes_in, bytes_in),
+            (&metrics.messages_out, messages_out),
+        ] {
+            if n > 0 {
+                counter.inc_by(n);
+            }
+        }
+    }
+
+    /// Hands the tally on. Waits for room: Detect loses nothing, and a device that is too fast for
+    /// it is slowed down by this.
+    async fn flush(&mut self) {
+        self.flush_now = false;
+        for observation in self.tally.flush() {
+            self.shared.observe(observation).await;
+        }
+    }
+
+    /// Decides again what this session may do, as its rights are others now.
+    fn decide_again(&mut self, access: Arc<Access>) -> Result<(), Close> {
+        let before = std::mem::replace(&mut self.access, access);
+        let access = &self.access;
+        debug!(client.id = %self.client.as_str().escape_debug(), "rights changed");
+        match &access.standing {
+            Standing::Stays => {}
+            standing @ Standing::CertificateNotActive => {
+                return Err(Close::NoRight(DisconnectReason::AuthError, standing.to_string()));
+            }
+            standing @ (Standing::ConnectDenied(_)
+            | Standing::NothingAllowed
+            | Standing::Unavailable(_)) => {
+                return Err(Close::NoRight(DisconnectReason::Forbidden, standing.to_string()));
+            }
+        }
+        if before.device != access.device {
+            let wires = self.shared.tripwires.wires(&access.device);
+            self.tally.recount_for(access.device.clone(), wires);
+        }
+        let had_filters = !self.lease.subscriptions.is_empty();
+        let dropped = drop_denied_filters(&self.shared, access, &mut self.lease);
+        if dropped > 0 {
+            info!(client.id = %self.client.as_str().escape_debug(), "{dropped} subscriptions removed: they are denied now");
+        }
+        let has_filters = !self.lease.subscriptions.is_empty();
+        let publishes = self.publishing.any_left(access);
+        let did_something = had_filters || publishes.is_some();
+        if did_something && !has_filters && publishes != Some(true) {
+            let why = "all that it subscribed and published to is denied now".to_owned();
+            return Err(Close::NoRight(DisconnectReason::Forbidden, why));
+        }
+        Ok(())
+    }
+
+    /// Ends the session, tells everybody, and closes the connection.
+    async fn finish(mut self: Box<Self>, close: Close) {
+        self.encode();
+        self.count();
+        let Ended { reason, farewell, end } = close.judge(&self.shared, &self.client);
+        if let Some(packet) = farewell.and_then(|code| self.session.farewell(code)) {
+            codec::encode(&packet, Version::V5, &mut self.wire.output);
+        }
+        // One try without waiting, so that the client hears it before anybody is waited for.
+        let _ = tokio::time::timeout(Duration::ZERO, self.wire.turn(false, true)).await;
+
+        let now = self.shared.monotonic.now();
+        let ending = self.session.end(end, now);
+        if let Some(kept) = ending.kept {
+            self.lease.keep(kept, self.principal);
+        }
+        if let Some((will, due)) = ending.will {
+            let session = self.lease.mailbox.session;
+            let last = LastWill { will, client: self.client, session, access: self.watch };
+            if due > now {
+                self.shared.wills.wait(last, due);
+                self.shared.janitor.notify_one();
+            } else {
+                crate::will::send(&self.shared, last).await;
+            }
+        } else {
+            drop(self.watch);
+        }
+        for observation in self.tally.flush() {
+            self.shared.observe(observation).await;
+        }
+        self.presence.end(reason).await;
+        // The client id is free from here on.
+        drop(self.lease);
+        self.wire.close(FAREWELL).await;
+    }
+}
+
+/// Waits until somebody wants the connection gone.
+async fn kicked(kick: &mut watch::Receiver<Option<Kick>>) -> Kick {
+    loop {
+        if let Some(kick) = *kick.borrow_and_update() {
+            return kick;
+        }
+        if kick.changed().await.is_err() {
+            // Nobody is left who could want it.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Waits until a client need not be held up any more; for ever, if it is not.
+async fn room(held: Option<&Held>) {
+    match held {
+        Some(held) => held.mailbox.room().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A close, judged.
+struct Ended {
+    reason: DisconnectReason,
+    /// What an MQTT 5 client is told.
+    farewell: Option<ReasonCode>,
+    end: End,
+}
+
+impl Close {
+    /// Says what follows from it, and writes it to the log and the counters.
+    fn judge(self, shared: &Shared, client: &ClientId) -> Ended {
+        let (reason, farewell, end, why) = match self {
+            Self::Goodbye(disconnect) => {
+                (DisconnectReason::ClientInitiated, None, End::Goodbye(disconnect), String::new())
+            }
+            Self::Lost(why) => (DisconnectReason::ConnectionLost, None, End::Abnormal, why),
+            Self::Violation(violation) => {
+                shared.metrics.violate(broken(&violation));
+                let reason = match violation {
+                    Violation::KeepAlive { .. } => DisconnectReason::KeepAliveTimeout,
+                    _ => DisconnectReason::ClientError,
+                };
+                (reason, Some(violation.reason()), End::Abnormal, violation.to_string())
+            }
+            Self::RequestDenied => {
+                let code = ReasonCode::NOT_AUTHORIZED;
+                let why = "a request was denied".to_owned();
+                (DisconnectReason::Forbidden, Some(code), End::Abnormal, why)
+            }
+            Self::NoRight(reason, why) => {
+                (reason, Some(ReasonCode::NOT_AUTHORIZED), End::Denied, why)
+            }
+            Self::Kicked(kick) => {
+                let (reason, code) = match kick {
+                    Kick::TakenOver => {
+                        (DisconnectReason::DuplicateClientId, ReasonCode::SESSION_TAKEN_OVER)
+                    }
+                    Kick::Stopping => {
+                        (DisconnectReason::ServerInitiated, ReasonCode::SERVER_SHUTTING_DOWN)
+                    }
+                    Kick::Operator => {
+                        (DisconnectReason::ApiInitiated, ReasonCode::ADMINISTRATIVE_ACTION)
+                    }
+                };
+                (reason, Some(code), End::Abnormal, String::new())
+            }
+        };
+        info!(client.id = %client.as_str().escape_debug(), reason = reason.as_str(), detail = why, "disconnected");
+        Ended { reason, farewell, end }
+    }
+}
+
+const fn broken(violation: &Violation) -> Broken {
+    use picket_mqtt::DecodeError;
+    match violation {
+        Violation::Decode(DecodeError::TooLarge { .. }) | Violation::PayloadTooLarge { .. } => {
+            Broken::TooLarge
+        }
+        Violation::Decode(_) => Broken::Malformed,
+        Violation::Protocol(_) => Broken::Protocol,
+        Violation::TopicName(_) => Broken::TopicName,
+        Violation::TopicAlias { .. } => Broken::TopicAlias,
+        Violation::ReceiveMaximum { .. } => Broken::ReceiveMaximum,
+        Violation::KeepAlive { .. } => Broken::KeepAlive,
+    }
+}

@@ -1,0 +1,35 @@
+//! The MQTT edge: every packet of a device is admitted, decided, counted and bounded here.
+//!
+//! The cast, along the way of a message. [`tls`] and `listener` take a connection in; `greeting` reads
+//! its CONNECT and `admission` judges it; `sessions` gives it the hold on its client id. From there
+//! on `connection` serves it, one task for each: `authorize` decides what it asks and remembers,
+//! [`tally`] counts it for Detect, `router` and `retained` carry its messages to the `mailbox`es of
+//! others. [`access`] wakes it when its rights change.
+//!
+//! Architecture invariant: nothing is routed without a `PublishPermit`, which only a decision (or the
+//! server itself) can make, and nothing leaves a mailbox without a decision of that moment.
+
+pub mod access;
+mod admission;
+mod authorize;
+pub mod broker;
+pub mod certificate;
+mod clock;
+mod connection;
+mod greeting;
+mod listener;
+mod mailbox;
+mod metrics;
+pub mod ports;
+mod presence;
+mod retained;
+mod router;
+mod sessions;
+pub mod tally;
+pub mod tls;
+pub mod tripwires;
+mod will;
+mod wire;
+
+pub use broker::{Broker, BrokerConfig, InternalPublish, PublishError, SessionCount};
+pub use clock::Clock;

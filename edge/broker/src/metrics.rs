@@ -1,0 +1,223 @@
+//! What the broker counts, in Prometheus's form. Labels come from closed sets.
+
+use std::sync::atomic::AtomicU64;
+
+use picket_model::DisconnectReason;
+use picket_policy::Action;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The counters of one broker.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    /// Open connections, from the first byte on.
+    pub(crate) connections: Gauge,
+    /// Connections that were let in.
+    pub(crate) admitted: Counter,
+    /// Connections that were not let in.
+    pub(crate) refused: Family<RefusedLabel, Counter>,
+    /// Connections that ended after they had been let in.
+    pub(crate) disconnected: Family<DisconnectLabel, Counter>,
+    /// Connections closed because they broke the protocol or a limit.
+    pub(crate) violations: Family<BrokenLabel, Counter>,
+    /// Packets from clients.
+    pub(crate) packets_in: Counter,
+    /// Accepted messages from clients.
+    pub(crate) messages_in: Counter,
+    /// Their payloads.
+    pub(crate) message_bytes_in: Counter,
+    /// Messages to clients.
+    pub(crate) messages_out: Counter,
+    /// Requests denied by policy.
+    pub(crate) denied: Family<ActionLabel, Counter>,
+    /// Messages not delivered.
+    pub(crate) dropped: Family<DroppedLabel, Counter>,
+    /// Retained messages.
+    pub(crate) retained: Gauge<i64>,
+    /// Payload bytes of retained messages.
+    pub(crate) retained_bytes: Gauge<u64, AtomicU64>,
+    /// Sessions kept for absent clients.
+    pub(crate) sessions_kept: Gauge,
+}
+
+/// A label `action` as policies spell it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ActionLabel {
+    action: &'static str,
+}
+
+/// A label `reason` as lifecycle events spell it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct DisconnectLabel {
+    reason: &'static str,
+}
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $type:ident in $label:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum $type {
+            $($(#[$variant_doc])* $variant,)*
+        }
+
+        /// A label `reason` from this closed set.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+        pub(crate) struct $label {
+            reason: &'static str,
+        }
+
+        impl $type {
+            /// The label's value.
+            pub(crate) const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
+
+            const fn label(self) -> $label {
+                $label { reason: self.as_str() }
+            }
+        }
+    };
+}
+
+reasons!(
+    /// Why a connection was not let in.
+    Refused in RefusedLabel {
+        /// As many connections as are allowed are open.
+        TooMany = "too_many_connections",
+        /// The TLS handshake failed.
+        Handshake = "handshake",
+        /// Handshake and CONNECT took too long.
+        Timeout = "timeout",
+        /// The connection was lost before CONNECT was answered.
+        Lost = "lost",
+        /// The first packet was malformed or no CONNECT.
+        Malformed = "malformed",
+        /// A protocol version that is not spoken here.
+        Version = "version",
+        /// A client id that is not acceptable.
+        ClientId = "client_id",
+        /// A will that is not acceptable.
+        Will = "will",
+        /// Extended authentication was asked for.
+        AuthenticationMethod = "authentication_method",
+        /// A TLS client without a certificate.
+        NoCertificate = "no_certificate",
+        /// The certificate is not registered.
+        UnknownCertificate = "unknown_certificate",
+        /// The certificate is registered but not active.
+        InactiveCertificate = "inactive_certificate",
+        /// The certificate is outside its validity.
+        ExpiredCertificate = "expired_certificate",
+        /// The policies deny iot:Connect.
+        Denied = "denied",
+        /// The registry cannot be read.
+        Unavailable = "registry_unavailable",
+        /// The server is stopping.
+        Stopping = "stopping",
+    }
+);
+
+reasons!(
+    /// Why a message was not delivered.
+    Dropped in DroppedLabel {
+        /// As much waits for the client as is allowed.
+        QueueFull = "queue_full",
+        /// The policies deny iot:Receive.
+        ReceiveDenied = "receive_denied",
+        /// It expired while it waited.
+        Expired = "expired",
+        /// The client does not take packets of its size.
+        TooLarge = "too_large",
+        /// The session ended while it waited.
+        SessionEnded = "session_ended",
+        /// There is no room for another retained message.
+        RetainedFull = "retained_full",
+        /// The publisher's right to the retained message is gone.
+        RetainedDenied = "retained_denied",
+        /// The policies deny the will of a client that went.
+        WillDenied = "will_denied",
+    }
+);
+
+reasons!(
+    /// How a client broke the protocol or a limit.
+    Broken in BrokenLabel {
+        /// The bytes are no acceptable packet.
+        Malformed = "malformed",
+        /// A packet at the wrong time or with the wrong content.
+        Protocol = "protocol",
+        /// A topic name that is not acceptable.
+        TopicName = "topic_name",
+        /// A topic alias outside what was agreed.
+        TopicAlias = "topic_alias",
+        /// More unacknowledged publishes than agreed.
+        ReceiveMaximum = "receive_maximum",
+        /// A payload or packet over the limit.
+        TooLarge = "too_large",
+        /// Silence beyond the keep-alive.
+        KeepAlive = "keep_alive",
+    }
+);
+
+impl Metrics {
+    /// Starts at zero and shows the counters under `picket_mqtt_` in the registry.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let registry = registry.sub_registry_with_prefix("picket_mqtt");
+        let m = &metrics;
+        registry.register("connections", "Open connections", m.connections.clone());
+        registry.register("connections_admitted", "Connections let in", m.admitted.clone());
+        registry.register("connections_refused", "Connections not let in", m.refused.clone());
+        registry.register("disconnects", "Connections ended", m.disconnected.clone());
+        registry.register(
+            "protocol_errors",
+            "Connections closed because they broke the protocol or a limit",
+            m.violations.clone(),
+        );
+        registry.register("packets_in", "Packets from clients", m.packets_in.clone());
+        registry.register("messages_in", "Messages accepted", m.messages_in.clone());
+        registry.register("message_bytes_in", "Their payloads", m.message_bytes_in.clone());
+        registry.register("messages_out", "Messages to clients", m.messages_out.clone());
+        registry.register("denied", "Requests denied by policy", m.denied.clone());
+        registry.register("dropped", "Messages not delivered", m.dropped.clone());
+        registry.register("retained", "Retained messages", m.retained.clone());
+        registry.register(
+            "retained_bytes",
+            "Memory of retained messages",
+            m.retained_bytes.clone(),
+        );
+        registry.register("sessions_kept", "Sessions of absent clients", m.sessions_kept.clone());
+        metrics
+    }
+
+    pub(crate) fn refuse(&self, reason: Refused) {
+        self.refused.get_or_create(&reason.label()).inc();
+    }
+
+    pub(crate) fn violate(&self, reason: Broken) {
+        self.violations.get_or_create(&reason.label()).inc();
+    }
+
+    pub(crate) fn disconnect(&self, reason: DisconnectReason) {
+        self.disconnected.get_or_create(&DisconnectLabel { reason: reason.as_str() }).inc();
+    }
+
+    pub(crate) fn deny(&self, action: Action) {
+        self.denied.get_or_create(&ActionLabel { action: action.as_str() }).inc();
+    }
+
+    pub(crate) fn drop_message(&self, reason: Dropped) {
+        self.drop_messages(reason, 1);
+    }
+
+    pub(crate) fn drop_messages(&self, reason: Dropped, count: usize) {
+        if count > 0 {
+            self.dropped.get_or_create(&reason.label()).inc_by(count as u64);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What the broker needs from above: the registry, asked for rights.
+
+use std::collections::BTreeSet;
+
+use picket_model::{Certificate, CertificateId, Change, ClientId, DeviceName, PolicyName};
+use picket_policy::{NamedDocument, ThingFacts};
+use thiserror::Error;
+
+/// The registry, as far as admission and rights go.
+///
+/// Its answers come from the latest committed state. They may block for the time of a read.
+pub trait Directory: Send + Sync + 'static {
+    /// The certificate as it is registered, `None` if it is unknown.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the registry cannot be read; the caller then denies.
+    fn certificate(&self, id: &CertificateId) -> Result<Option<Certificate>, Unavailable>;
+
+    /// Everything that the rights of a connection follow from, in one consistent state.
+    ///
+    /// Documents come as shared values: two sessions under one policy get the same `Arc`.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the registry cannot be read; the caller then denies.
+    fn rights(&self, principal: &Principal, client: &ClientId) -> Result<Rights, Unavailable>;
+}
+
+/// Who is connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Principal {
+    /// The owner of a certificate: the TLS handshake proved it.
+    Certificate(CertificateId),
+    /// Anybody who reaches a plain listener, under the policy that the listener names.
+    Anonymous {
+        /// The listener's policy.
+        policy: PolicyName,
+    },
+}
+
+/// What the rights of one connection follow from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rights {
+    /// Whether the principal may be connected at all: its certificate is registered and active.
+    /// Always true of an anonymous one.
+    pub active: bool,
+    /// The policies in force: the principal's own, then those of the thing's groups.
+    pub documents: Vec<NamedDocument>,
+    /// The thing that the connection speaks for.
+    pub thing: Option<ThingFacts>,
+    /// Whom Detect counts it for: the thing, or else the client id.
+    pub device: DeviceName,
+    /// Whether a thing of the device's name exists.
+    pub registered: bool,
+    /// Every noun whose change may change any of this, those included that do not exist (yet).
+    pub depends_on: BTreeSet<Change>,
+}
+
+/// The registry could not be read just now.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the registry cannot be read: {reason}")]
+pub struct Unavailable {
+    /// Why, for the log.
+    pub reason: String,
+}

@@ -1,0 +1,288 @@
+//! Whose session is where: one live connection per client id, and the sessions of absent clients.
+//!
+//! A [`Lease`] is a connection's hold on its client id. However the connection's task ends, a panic
+//! included, dropping the lease gives the client id back: no session stays "online" without a task.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use picket_model::{ClientId, Timestamp};
+use picket_mqtt::TopicFilter;
+use picket_mqtt::session::{KeptSession, SessionState};
+use tokio::sync::watch;
+use tracing::debug;
+
+use crate::broker::Shared;
+use crate::mailbox::{Mailbox, SessionKey};
+use crate::metrics::Dropped;
+use crate::ports::Principal;
+use crate::router::Subscription;
+
+/// Subscriptions of one session.
+pub(crate) type Subscriptions = BTreeMap<TopicFilter, Subscription>;
+
+/// Every session there is.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    inner: Mutex<Inner>,
+    next_key: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    slots: HashMap<ClientId, Slot>,
+    /// When kept sessions are over.
+    expiries: BTreeMap<(Timestamp, SessionKey), ClientId>,
+    stopping: bool,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Live(Live),
+    Kept(Box<Kept>),
+}
+
+/// A session with a connection.
+#[derive(Debug)]
+struct Live {
+    kick: watch::Sender<Option<Kick>>,
+    /// Closed when the connection has given the client id back.
+    over: watch::Receiver<()>,
+}
+
+/// A session without one.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    mailbox: Arc<Mailbox>,
+    subscriptions: Subscriptions,
+    session: KeptSession,
+    principal: Principal,
+}
+
+/// Why a connection has to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kick {
+    /// The same client id connected again.
+    TakenOver,
+    /// The server stops.
+    Stopping,
+    /// An operator wants it so.
+    Operator,
+}
+
+/// A connection's hold on its client id.
+pub(crate) struct Lease {
+    shared: Arc<Shared>,
+    client: ClientId,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) kick: watch::Receiver<Option<Kick>>,
+    keep: Option<(KeptSession, Principal)>,
+    /// Dropped last, when the client id is free.
+    _over: watch::Sender<()>,
+}
+
+/// What a connection begins with.
+pub(crate) struct Claimed {
+    pub(crate) lease: Lease,
+    /// Empty where the session is new.
+    pub(crate) state: SessionState,
+    /// Whether it goes on from before.
+    pub(crate) resumed: bool,
+    /// The session that ended because this one begins.
+    pub(crate) ended: Option<SessionKey>,
+}
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A poisoned lock still guards whole slots: critical sections do not panic half-way.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Clients that are connected, and sessions kept for absent ones.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        let inner = self.lock();
+        (inner.slots.len() - inner.expiries.len(), inner.expiries.len())
+    }
+
+    /// The ids of connected clients, in no order.
+    pub(crate) fn live(&self) -> Vec<ClientId> {
+        let inner = self.lock();
+        let live = inner.slots.iter().filter(|(_, slot)| matches!(slot, Slot::Live(_)));
+        live.map(|(client, _)| client.clone()).collect()
+    }
+
+    /// Makes a connection go. False if there is none of that client.
+    pub(crate) fn kick(&self, client: &ClientId, kick: Kick) -> bool {
+        match self.lock().slots.get(client) {
+            Some(Slot::Live(live)) => {
+                live.kick.send_replace(Some(kick));
+                true
+            }
+            Some(Slot::Kept(_)) | None => false,
+        }
+    }
+
+    /// Makes all connections go, and those that are about to begin.
+    pub(crate) fn stop(&self) {
+        let mut inner = self.lock();
+        inner.stopping = true;
+        for slot in inner.slots.values() {
+            if let Slot::Live(live) = slot {
+                live.kick.send_replace(Some(Kick::Stopping));
+            }
+        }
+    }
+
+    /// The earliest end of a kept session.
+    pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
+        self.lock().expiries.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Takes out the kept sessions that are over.
+    fn take_expired(&self, now: Timestamp) -> Vec<Kept> {
+        let mut inner = self.lock();
+        let mut expired = Vec::new();
+        while let Some(entry) = inner.expiries.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let client = entry.remove();
+            if let Some(Slot::Kept(kept)) = inner.slots.remove(&client) {
+                expired.push(*kept);
+            }
+        }
+        expired
+    }
+}
+
+/// Ends the kept sessions whose time is over.
+pub(crate) fn expire(shared: &Shared, now: Timestamp) {
+    for kept in shared.sessions.take_expired(now) {
+        kept.end(shared);
+    }
+    shared.show_kept();
+}
+
+/// Takes a client id for a connection. A connection that has it is made to go first, and awaited.
+///
+/// A session goes on only for the principal that it was kept for: what waits in it was meant for
+/// nobody else. Source: mqtt-3.1.1 [MQTT-3.1.4-2], mqtt-5 [MQTT-3.1.4-3].
+pub(crate) async fn claim(
+    shared: &Arc<Shared>,
+    client: &ClientId,
+    principal: &Principal,
+    clean_start: bool,
+) -> Claimed {
+    loop {
+        let mut over = {
+            let mut inner = shared.sessions.lock();
+            match inner.slots.get(client) {
+                Some(Slot::Live(live)) => {
+                    live.kick.send_replace(Some(Kick::TakenOver));
+                    live.over.clone()
+                }
+                Some(Slot::Kept(_)) | None => {
+                    let kept = inner.take_kept(client);
+                    let is_resumed = |kept: &Kept| !clean_start && kept.principal == *principal;
+                    let (resumed, ended) = match kept {
+                        Some(kept) if is_resumed(&kept) => (Some(kept), None),
+                        other => (None, other),
+                    };
+                    let claimed = inner.begin(shared, client, resumed);
+                    drop(inner);
+                    let ended_key = ended.as_ref().map(|kept| kept.mailbox.session);
+                    if let Some(ended) = ended {
+                        ended.end(shared);
+                    }
+                    shared.show_kept();
+                    return Claimed { ended: ended_key, ..claimed };
+                }
+            }
+        };
+        // An error says that the sender is gone, which is what is waited for.
+        while over.changed().await.is_ok() {}
+    }
+}
+
+impl Inner {
+    fn take_kept(&mut self, client: &ClientId) -> Option<Kept> {
+        let Some(Slot::Kept(kept)) = self.slots.remove(client) else { return None };
+        self.expiries.remove(&(kept.session.until, kept.mailbox.session));
+        Some(*kept)
+    }
+
+    fn begin(&mut self, shared: &Arc<Shared>, client: &ClientId, kept: Option<Kept>) -> Claimed {
+        let resumed = kept.is_some();
+        let (mailbox, subscriptions, state) = match kept {
+            Some(kept) => (kept.mailbox, kept.subscriptions, kept.session.state),
+            None => {
+                let key = SessionKey(shared.sessions.next_key.fetch_add(1, Ordering::Relaxed));
+                let limits = &shared.config.limits;
+                let mailbox = Mailbox::new(key, limits.queue_messages_max, limits.queue_bytes_max);
+                (Arc::new(mailbox), Subscriptions::new(), SessionState::default())
+            }
+        };
+        mailbox.set_online(true);
+        let (kick, kicked) = watch::channel(self.stopping.then_some(Kick::Stopping));
+        let (over, is_over) = watch::channel(());
+        self.slots.insert(client.clone(), Slot::Live(Live { kick, over: is_over }));
+        let lease = Lease {
+            shared: Arc::clone(shared),
+            client: client.clone(),
+            mailbox,
+            subscriptions,
+            kick: kicked,
+            keep: None,
+            _over: over,
+        };
+        Claimed { lease, state, resumed, ended: None }
+    }
+}
+
+impl Kept {
+    fn end(self, shared: &Shared) {
+        end_session(shared, &self.mailbox, &self.subscriptions);
+    }
+}
+
+fn end_session(shared: &Shared, mailbox: &Mailbox, subscriptions: &Subscriptions) {
+    shared.router.unsubscribe(mailbox.session, subscriptions.keys());
+    shared.metrics.drop_messages(Dropped::SessionEnded, mailbox.close());
+}
+
+impl Lease {
+    /// Says that the session is to be kept when the lease is dropped.
+    pub(crate) fn keep(&mut self, session: KeptSession, principal: Principal) {
+        self.keep = Some((session, principal));
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        self.mailbox.set_online(false);
+        let mut inner = shared.sessions.lock();
+        inner.slots.remove(&self.client);
+        let has_room = inner.expiries.len() < shared.config.limits.sessions_max;
+        match self.keep.take().filter(|_| has_room) {
+            Some((session, principal)) => {
+                let key = (session.until, self.mailbox.session);
+                inner.expiries.insert(key, self.client.clone());
+                let mailbox = Arc::clone(&self.mailbox);
+                let subscriptions = std::mem::take(&mut self.subscriptions);
+                let kept = Kept { mailbox, subscriptions, session, principal };
+                inner.slots.insert(self.client.clone(), Slot::Kept(Box::new(kept)));
+                drop(inner);
+                shared.janitor.notify_one();
+            }
+            None => {
+                drop(inner);
+                debug!(client.id = %self.client.as_str().escape_debug(), "session ends");
+                end_session(&shared, &self.mailbox, &self.subscriptions);
+            }
+        }
+        shared.show_kept();
+    }
+}

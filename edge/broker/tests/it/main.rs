@@ -1,0 +1,22 @@
+//! The broker as its clients see it: real sockets, real TLS, real clients.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what helps a test fails it in the same way"
+)]
+
+mod admission;
+mod clients;
+mod delivery;
+mod denials;
+mod directory;
+mod faults;
+mod observations;
+mod peer;
+mod retained;
+mod rights;
+mod sessions;
+mod testbed;
+mod wills;
