@@ -1,0 +1,172 @@
+//! What an operator may set: the file `picket.toml`, and the flags that win over it.
+//!
+//! [`Config`] is what the rest of the program sees; it cannot hold a value that was not checked.
+//! [`read`](mod@read) turns a file into one, or into every problem that the file has.
+
+mod read;
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use picket_model::limits::MqttLimits;
+use picket_model::{Account, PolicyName};
+use thiserror::Error;
+
+use crate::cli::ServeArgs;
+
+/// The file with every key at its default, as `picket config defaults` prints it.
+pub(crate) const DEFAULTS: &str = include_str!("config/defaults.toml");
+
+/// The settings of one server, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Config {
+    /// The account and region that ARNs carry.
+    pub(crate) account: Account,
+    /// Host name or address that devices are told to use; one of the server certificate's names.
+    pub(crate) endpoint_host: String,
+    /// Where the AWS-compatible API listens.
+    pub(crate) api_listen: SocketAddr,
+    /// Where the operator's endpoints listen.
+    pub(crate) console_listen: SocketAddr,
+    /// Where devices connect; never empty.
+    pub(crate) listeners: Vec<Listener>,
+    /// Bounds of the MQTT edge.
+    pub(crate) mqtt_limits: MqttLimits,
+    /// How long a window waits for late observations before it is judged, in milliseconds.
+    pub(crate) grace_ms: i64,
+    /// Refuses every `durationSeconds` but AWS's five.
+    pub(crate) aws_durations_only: bool,
+    /// Shortest time between two reports of one device, in seconds. Read and checked, and not used
+    /// before there are reports.
+    pub(crate) report_interval_s_min: u32,
+    /// Interpreter for functions with a `python3.*` runtime; `None` means the private environment.
+    pub(crate) python: Option<PathBuf>,
+}
+
+/// A socket that devices connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listener {
+    /// The address to bind; port 0 takes a free one.
+    pub(crate) listen: SocketAddr,
+    /// How a device proves who it is there.
+    pub(crate) admission: Admission,
+}
+
+/// How a listener admits devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// TLS with a client certificate.
+    Certificate,
+    /// Plain MQTT: nobody proves anything, and every session gets the rights of this policy.
+    Anonymous(PolicyName),
+}
+
+/// Why a configuration file cannot be used.
+#[derive(Debug, Error)]
+pub(crate) enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read the configuration file `{}`", file.display())]
+    Unreadable {
+        /// The file asked for.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file was read and says something that cannot be.
+    #[error("the configuration file `{}` has {}:\n{}", file.display(), count(problems), lines(problems))]
+    Wrong {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, in the order of the file; never empty.
+        problems: Vec<Problem>,
+    },
+}
+
+/// One thing that is wrong in a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// Line of the file, from 1.
+    pub(crate) line: usize,
+    /// What is wrong there and what would be right.
+    pub(crate) message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  line {}: {}", self.line, self.message)
+    }
+}
+
+fn count(problems: &[Problem]) -> String {
+    match problems.len() {
+        1 => "a problem".to_owned(),
+        n => format!("{n} problems"),
+    }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            account: Account::default(),
+            endpoint_host: "localhost".to_owned(),
+            api_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            console_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+            listeners: vec![Listener::tls(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8883)))],
+            mqtt_limits: MqttLimits::default(),
+            grace_ms: 1_000,
+            aws_durations_only: false,
+            report_interval_s_min: 10,
+            python: None,
+        }
+    }
+}
+
+impl Listener {
+    /// A listener for devices with certificates.
+    pub(crate) fn tls(listen: SocketAddr) -> Self {
+        Self { listen, admission: Admission::Certificate }
+    }
+}
+
+impl Config {
+    /// Reads and checks a configuration file. Keys that it leaves out have their defaults.
+    pub(crate) fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
+        read::config(&text)
+            .map_err(|problems| ConfigError::Wrong { file: file.to_owned(), problems })
+    }
+
+    /// The settings that `picket serve` was asked for: the file's, if one is named, then the flags.
+    pub(crate) fn for_serve(args: &ServeArgs) -> Result<Self, ConfigError> {
+        let config = args.config.as_deref().map_or_else(|| Ok(Self::default()), Self::load)?;
+        Ok(config.with_flags(args))
+    }
+
+    /// These settings with the flags laid over them; `--mqtts` replaces every TLS listener.
+    fn with_flags(mut self, args: &ServeArgs) -> Self {
+        self.api_listen = args.api.unwrap_or(self.api_listen);
+        self.console_listen = args.console.unwrap_or(self.console_listen);
+        if !args.mqtts.is_empty() {
+            self.listeners.retain(|listener| listener.admission != Admission::Certificate);
+            self.listeners.extend(args.mqtts.iter().copied().map(Listener::tls));
+        }
+        self
+    }
+}
+
+/// Reads an address and port to listen on; `localhost` is understood, other names are not.
+pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let numeric = text.replacen("localhost:", "127.0.0.1:", 1);
+    numeric.parse().map_err(|_| {
+        format!("`{text}` is not an address and a port such as `127.0.0.1:8080` or `[::1]:0`")
+    })
+}
+
+#[cfg(test)]
+mod tests;

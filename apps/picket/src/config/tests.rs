@@ -1,0 +1,228 @@
+use super::*;
+
+/// Checks what reading `text` complains about, one `LINE: MESSAGE` per problem.
+fn check(text: &str, problems: &[&str]) {
+    let found: Vec<String> = match read::config(text) {
+        Ok(_) => Vec::new(),
+        Err(found) => found.iter().map(|p| format!("{}: {}", p.line, p.message)).collect(),
+    };
+    assert_eq!(found, problems, "{text}");
+}
+
+fn listener(body: &str, problems: &[&str]) {
+    check(&format!("[[mqtt.listener]]\n{body}"), problems);
+}
+
+#[test]
+fn the_printed_defaults_are_the_defaults() {
+    assert_eq!(read::config(DEFAULTS), Ok(Config::default()));
+}
+
+#[test]
+fn an_empty_file_is_the_defaults() {
+    assert_eq!(read::config(""), Ok(Config::default()));
+}
+
+#[test]
+fn every_key_can_be_set() {
+    let text = r#"
+[account]
+id = "000000000001"
+region = "eu-central-1"
+[endpoint]
+host = "iot.example.org"
+[api]
+listen = "localhost:0"
+[console]
+listen = "[::1]:9"
+[mqtt]
+payload_bytes_max = 0x1000
+[[mqtt.listener]]
+listen = "0.0.0.0:443"
+[[mqtt.listener]]
+listen = "0.0.0.0:1883"
+tls = false
+anonymous_policy = "OldSensors"
+allow_remote = true
+[detect]
+grace_ms = 0
+aws_durations_only = true
+[reports]
+min_interval_s = 300
+[functions]
+python = "/opt/python3"
+"#;
+    let config = read::config(text).unwrap();
+    insta::assert_debug_snapshot!(config);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
+    check(
+        "[api]\nlisten = \"127.0.0.1:1\"\nlsten = 1\n",
+        &["3: unknown key `api.lsten`; the nearest there is: `api.listen`"],
+    );
+    check("\n[acount]\n", &["2: unknown key `acount`; the nearest there is: `account`"]);
+    check(
+        "[detect]\ngrace = 5",
+        &["2: unknown key `detect.grace`; the nearest there is: `detect.grace_ms`"],
+    );
+    listener(
+        "listen = \"[::1]:1\"\nanonymous = 1",
+        &[
+            "3: unknown key `mqtt.listener.anonymous`; the nearest there is: `mqtt.listener.anonymous_policy`",
+        ],
+    );
+}
+
+#[test]
+fn a_plain_listener_must_name_its_policy() {
+    listener(
+        "listen = \"127.0.0.1:1883\"\ntls = false",
+        &[
+            "1: a listener without TLS needs `anonymous_policy`, the IoT policy whose rights its sessions get",
+        ],
+    );
+    listener("listen = \"127.0.0.1:1883\"\ntls = false\nanonymous_policy = \"P\"", &[]);
+}
+
+#[test]
+fn a_plain_listener_stays_on_loopback_unless_told_otherwise() {
+    let plain = "tls = false\nanonymous_policy = \"P\"\nlisten = \"0.0.0.0:1883\"\n";
+    listener(
+        plain,
+        &["4: a listener without TLS binds to loopback only, unless it says `allow_remote = true`"],
+    );
+    listener(&format!("{plain}allow_remote = true"), &[]);
+}
+
+#[test]
+fn a_tls_listener_has_no_anonymous_policy() {
+    listener(
+        "listen = \"0.0.0.0:8883\"\nanonymous_policy = \"P\"",
+        &["3: `anonymous_policy` is for a listener with `tls = false`"],
+    );
+}
+
+#[test]
+fn a_listener_needs_an_address() {
+    listener("tls = true", &["1: a listener needs `listen`, such as `listen = \"0.0.0.0:8883\"`"]);
+}
+
+#[test]
+fn values_out_of_range_are_refused_with_the_range() {
+    check("[detect]\ngrace_ms = -1", &["2: `detect.grace_ms`: -1 is not from 0 to 30000"]);
+    check(
+        "[reports]\nmin_interval_s = 0",
+        &["2: `reports.min_interval_s`: 0 is not from 1 to 3600"],
+    );
+    check(
+        "[mqtt]\npayload_bytes_max = 99999999999999999999",
+        &["2: `mqtt.payload_bytes_max`: 99999999999999999999 is not from 1 to 134217728"],
+    );
+}
+
+#[test]
+fn values_of_the_wrong_kind_are_refused_with_the_right_kind() {
+    check("[account]\nid = 12", &["2: `account.id`: expected text in quotes, found an integer"]);
+    check(
+        "[detect]\naws_durations_only = \"yes\"",
+        &["2: `detect.aws_durations_only`: expected true or false, found a string"],
+    );
+    check("api = 3", &["1: `api` is a section: write `[api]`"]);
+    check(
+        "[mqtt]\nlistener = 3",
+        &["2: `mqtt.listener` can be repeated: write `[[mqtt.listener]]`"],
+    );
+    check("[mqtt]\nlistener = []", &["2: 0 of `mqtt.listener`: 1 to 64 can be"]);
+}
+
+#[test]
+fn values_of_the_wrong_form_are_refused_with_what_they_are() {
+    check("[account]\nid = \"12\"", &["2: `account.id`: `12` is not twelve digits"]);
+    check(
+        "[account]\nregion = \"Mars 1\"",
+        &["2: `account.region`: `Mars 1` is not a region's name such as `us-east-1`"],
+    );
+    check(
+        "[endpoint]\nhost = \"https://a.b:1\"",
+        &[
+            "2: `endpoint.host`: `https://a.b:1` is not a host name or address without scheme and port",
+        ],
+    );
+    check(
+        "[api]\nlisten = \":8080\"",
+        &[
+            "2: `api.listen`: `:8080` is not an address and a port such as `127.0.0.1:8080` or `[::1]:0`",
+        ],
+    );
+    check(
+        "[functions]\npython = \"\"",
+        &["2: `functions.python`: the path of an interpreter cannot be empty"],
+    );
+}
+
+#[test]
+fn every_problem_is_told_in_the_order_of_the_file() {
+    check(
+        "[reports]\nmin_interval_s = 0\n[account]\nid = \"1\"\n",
+        &[
+            "2: `reports.min_interval_s`: 0 is not from 1 to 3600",
+            "4: `account.id`: `1` is not twelve digits",
+        ],
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_with_the_line() {
+    let problems = read::config("[api]\nlisten = \n").unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].line, 2);
+}
+
+#[test]
+fn an_error_names_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("picket.toml");
+    std::fs::write(&file, "[api]\nlsten = 1\n").unwrap();
+    let error = Config::load(&file).unwrap_err().to_string();
+    let error = error.replace(&dir.path().display().to_string(), "DIR");
+    insta::assert_snapshot!(error, @r"
+    the configuration file `DIR/picket.toml` has a problem:
+      line 2: unknown key `api.lsten`; the nearest there is: `api.listen`
+    ");
+}
+
+#[test]
+fn flags_win_over_the_file_and_leave_plain_listeners_alone() {
+    let plain = Listener {
+        listen: "127.0.0.1:1883".parse().unwrap(),
+        admission: Admission::Anonymous(PolicyName::parse("P").unwrap()),
+    };
+    let mut config = Config::default();
+    config.listeners.push(plain.clone());
+    let flags = ServeArgs {
+        data_dir: PathBuf::from("d"),
+        config: None,
+        api: Some("127.0.0.1:0".parse().unwrap()),
+        console: None,
+        mqtts: vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()],
+    };
+    let config = config.with_flags(&flags);
+    assert_eq!(config.api_listen.port(), 0);
+    assert_eq!(config.console_listen, Config::default().console_listen);
+    let tls = flags.mqtts.iter().copied().map(Listener::tls);
+    assert_eq!(config.listeners, [plain].into_iter().chain(tls).collect::<Vec<_>>());
+}
+
+#[test]
+fn without_mqtts_flags_the_default_listener_stays() {
+    let flags = ServeArgs {
+        data_dir: PathBuf::from("d"),
+        config: None,
+        api: None,
+        console: None,
+        mqtts: Vec::new(),
+    };
+    assert_eq!(Config::default().with_flags(&flags), Config::default());
+}

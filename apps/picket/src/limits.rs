@@ -1,0 +1,38 @@
+//! Bounds on what the program itself holds or waits for. Those of each edge are in its own crate.
+
+use std::time::Duration;
+
+/// Observations on their way to the shard. When it is full, sessions wait: a flood slows its own
+/// device down, and nothing is lost.
+pub(crate) const OBSERVATIONS_MAX: usize = 16 * 1024;
+
+/// Observations that the shard takes in one go.
+pub(crate) const OBSERVATIONS_AT_ONCE: usize = 1024;
+
+/// Verdicts gathered before a commit is due whatever the time: bounds memory and the transaction.
+pub(crate) const VERDICTS_MAX: usize = 10_000;
+
+/// Devices watched at once, registered or not. A device needs about 500 bytes; whoever may connect
+/// under any client id must not be able to fill the memory with names.
+pub(crate) const DEVICES_MAX: usize = 1_000_000;
+
+/// Parsed policy documents kept. A fleet has a handful of policies; each connection under one
+/// shares the parsed form.
+pub(crate) const DOCUMENTS_MAX: usize = 1024;
+
+/// Sockets for devices to listen on: more than any one machine has addresses for.
+pub(crate) const LISTENERS_MAX: usize = 64;
+
+/// Connections of one HTTP listener, where the limit of open files allows it.
+pub(crate) const HTTP_CONNECTIONS_MAX: usize = 512;
+
+/// Largest head of an HTTP request. The largest one in use carries MQTT 5 user properties (8 KiB)
+/// and a session token (8 KiB).
+pub(crate) const HTTP_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Time for a whole head to arrive: seconds are enough on a slow network, and a place is not held
+/// for longer than an operator waits.
+pub(crate) const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time in which a client that is being answered takes nothing of it in.
+pub(crate) const HTTP_STALL_TIMEOUT: Duration = Duration::from_secs(30);
