@@ -1,0 +1,41 @@
+//! What the figures were measured on, and what a process has used of it.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// The machine in one line: processor, cores, memory, kernel.
+pub(crate) fn describe() -> String {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .and_then(|line| line.split_once(": "))
+        .map_or("an unnamed processor", |(_, model)| model);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib: u64 = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok())
+        .unwrap_or(0);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{model}, {cores} cores, {} GiB, Linux {}", kib / 1024 / 1024, kernel.trim())
+}
+
+/// Processor time, user and system, that a process has used so far.
+///
+/// # Errors
+/// When the process is gone or the kernel does not tell.
+pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
+        .with_context(|| format!("process {pid} is gone"))?;
+    // The name in parentheses may hold blanks: fields are counted from behind it.
+    let fields: Vec<_> =
+        stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
+    let ticks = |n: usize| fields.get(n).and_then(|field| field.parse::<u64>().ok());
+    let used = ticks(11).zip(ticks(12)).map(|(user, system)| user + system);
+    // Linux counts in hundredths of a second on every architecture that Picket runs on.
+    used.map(|ticks| Duration::from_millis(ticks * 10))
+        .context("the kernel's figures are unreadable")
+}
