@@ -157,6 +157,12 @@ async fn a_new_server_ends_what_a_killed_one_left() {
     let mut left =
         std::process::Command::new("sleep").arg("1000").env("HOME", &home).spawn().unwrap();
     assert!(is_alive(left.id().into()));
+    // The system lets `spawn` return a moment before the environment can be read, and leftovers are
+    // known by theirs.
+    let environment = format!("/proc/{}/environ", left.id());
+    while std::fs::read(&environment).unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
     let _host = host(&scene.folder.path().join("functions"), &scene.store, limits(), "http://x");
     assert!(!left.wait().unwrap().success());
 }
