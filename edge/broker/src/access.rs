@@ -62,13 +62,6 @@ pub enum Standing {
     Unavailable(Unavailable),
 }
 
-/// Proof that policies allowed an action, to be asked for by whatever carries the action out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Permit {
-    action: Action,
-    version: u64,
-}
-
 /// The access of every live session, kept in step with the registry.
 pub struct AccessBook {
     account: Account,
@@ -147,29 +140,6 @@ impl Access {
     /// `resource` is a topic, a filter (without `$share/group/`) or a client id.
     pub fn decide(&self, action: Action, resource: &str) -> Decision {
         self.permissions.decide(action, resource)
-    }
-
-    /// Decides one request and gives the permit for it.
-    ///
-    /// # Errors
-    /// The decision, if it denies.
-    pub fn permit(&self, action: Action, resource: &str) -> Result<Permit, Decision> {
-        match self.decide(action, resource) {
-            Decision::Allowed { .. } => Ok(Permit { action, version: self.version }),
-            denied @ (Decision::ExplicitDeny { .. } | Decision::ImplicitDeny) => Err(denied),
-        }
-    }
-}
-
-impl Permit {
-    /// The action that was allowed.
-    pub const fn action(self) -> Action {
-        self.action
-    }
-
-    /// Whether it was given by this access, not by one that was replaced since.
-    pub const fn is_of(self, access: &Access) -> bool {
-        self.version == access.version
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use picket_model::text::chain;
 use picket_model::{DeviceName, PolicyName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -109,7 +110,7 @@ async fn serve_connection(
                 serve_mqtt(shared, stream, address, peer, deadline).await
             }
             Ok(Err(error)) => {
-                refuse(shared, address, Refused::Handshake, &with_sources(&error));
+                refuse(shared, address, Refused::Handshake, &chain(&error));
                 Ok(())
             }
             Err(refused) => Err(refused),
@@ -184,16 +185,4 @@ fn refuse(shared: &Shared, address: SocketAddr, reason: Refused, detail: &str) {
     shared.metrics.refuse(reason);
     let detail = detail.escape_debug();
     info!(peer.address = %address, reason = reason.as_str(), "connection refused: {detail}");
-}
-
-/// An error with its causes, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
