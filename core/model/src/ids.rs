@@ -144,6 +144,26 @@ name!(
     BehaviorName, "behavior name", 128, "letters, digits, `:`, `_` and `-`", is_registry_char
 );
 name!(
+    /// Name of a custom metric. Source: aws CreateCustomMetric; names that begin with `aws:` or
+    /// `picket:` are refused where one is made.
+    CustomMetricName, "custom metric name", 128, "letters, digits, `:`, `_` and `-`",
+    is_registry_char
+);
+name!(
+    /// Name of a dimension. Source: aws CreateDimension.
+    DimensionName, "dimension name", 128, "letters, digits, `:`, `_` and `-`", is_registry_char
+);
+name!(
+    /// Name of a mitigation action. Source: aws CreateMitigationAction.
+    MitigationActionName, "mitigation action name", 128, "letters, digits, `_` and `-`",
+    is_topic_char
+);
+name!(
+    /// Id of a task that runs mitigation actions; the caller chooses it.
+    /// Source: aws StartDetectMitigationActionsTask.
+    MitigationTaskId, "task id", 128, "letters, digits, `_` and `-`", is_topic_char
+);
+name!(
     /// Name of a notification topic (AWS: an SNS topic), never of an MQTT topic.
     NotificationTopicName, "notification topic name", 256, "letters, digits, `_` and `-`",
     is_topic_char

@@ -17,9 +17,11 @@ pub mod ids;
 pub mod limits;
 pub mod metric;
 pub mod notification;
+pub mod number;
 pub mod observation;
 pub mod policy;
 pub mod profile;
+pub mod report;
 pub mod text;
 pub mod thing;
 pub mod time;
@@ -34,14 +36,19 @@ pub use datapoint::Datapoint;
 pub use function::{Function, FunctionRuntime};
 pub use group::{Group, GroupPath};
 pub use ids::{
-    BehaviorName, CertificateId, ClientId, DeviceName, FunctionName, GroupName, NameError,
+    BehaviorName, CertificateId, ClientId, CustomMetricName, DeviceName, DimensionName,
+    FunctionName, GroupName, MitigationActionName, MitigationTaskId, NameError,
     NotificationTopicName, PolicyName, ProfileName, ThingName, ThingTypeName, ViolationId,
 };
 pub use metric::{Metric, MetricValue};
 pub use notification::{NotificationTopic, Protocol, Subscription};
+pub use number::Number;
 pub use observation::{Denied, DisconnectReason, Fact, Observation, Published, Tripwires};
 pub use policy::{Policy, PolicyVersion};
 pub use profile::{AlertTarget, ProfileTarget, SecurityProfile};
+pub use report::{
+    CustomValue, ListeningPort, ListeningPorts, NetworkStats, Report, TcpConnection, TcpConnections,
+};
 pub use thing::Thing;
 pub use time::Timestamp;
 pub use violation::{
