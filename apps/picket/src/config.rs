@@ -9,14 +9,18 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use picket_broker::ReportConfig;
 use picket_model::limits::MqttLimits;
 use picket_model::{Account, PolicyName};
+use picket_store::limits::{EVENTS_KEPT_MS, VALUES_KEPT_MS};
 use thiserror::Error;
 
 use crate::cli::ServeArgs;
 
 /// The file with every key at its default, as `picket config defaults` prints it.
 pub(crate) const DEFAULTS: &str = include_str!("config/defaults.toml");
+
+const DAY_MS: i64 = 24 * 3_600_000;
 
 /// The settings of one server, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,13 +39,27 @@ pub(crate) struct Config {
     pub(crate) mqtt_limits: MqttLimits,
     /// How long a window waits for late observations before it is judged, in milliseconds.
     pub(crate) grace_ms: i64,
+    /// How long nothing may be seen of a device before its alarms end, in milliseconds.
+    pub(crate) silence_ms: i64,
+    /// How often values are published to the export topics of profiles, in milliseconds.
+    pub(crate) export_interval_ms: i64,
+    /// How long what is over is kept.
+    pub(crate) kept: Kept,
     /// Refuses every `durationSeconds` but AWS's five.
     pub(crate) aws_durations_only: bool,
-    /// Shortest time between two reports of one device, in seconds. Read and checked, and not used
-    /// before there are reports.
-    pub(crate) report_interval_s_min: u32,
+    /// How reports are taken.
+    pub(crate) reports: ReportConfig,
     /// Interpreter for functions with a `python3.*` runtime; `None` means the private environment.
     pub(crate) python: Option<PathBuf>,
+}
+
+/// How long what is over is kept, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Violation events.
+    pub(crate) violations_ms: i64,
+    /// Metric values.
+    pub(crate) metric_values_ms: i64,
 }
 
 /// A socket that devices connect to.
@@ -119,8 +137,11 @@ impl Default for Config {
             listeners: vec![Listener::tls(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8883)))],
             mqtt_limits: MqttLimits::default(),
             grace_ms: 1_000,
+            silence_ms: 2 * DAY_MS,
+            export_interval_ms: 300_000,
+            kept: Kept { violations_ms: EVENTS_KEPT_MS, metric_values_ms: VALUES_KEPT_MS },
             aws_durations_only: false,
-            report_interval_s_min: 10,
+            reports: ReportConfig::default(),
             python: None,
         }
     }

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use picket_broker::ports::{Directory, Principal, Rights, Unavailable};
 use picket_model::text::chain;
-use picket_model::{Certificate, CertificateId, CertificateStatus, Change, ClientId, PolicyName};
+use picket_model::{
+    Certificate, CertificateId, CertificateStatus, Change, ClientId, PolicyName, ThingName,
+};
 use picket_policy::{Document, NamedDocument, ThingFacts};
 use picket_store::{Store, StoreError};
 use tracing::error;
@@ -99,8 +101,16 @@ impl Directory for StoreDirectory {
             }),
             device: facts.device,
             registered: facts.registered,
+            is_client_registered: facts.is_client_registered,
+            things: Arc::new(facts.things),
             depends_on: facts.depends_on,
         })
+    }
+
+    fn attribute(&self, thing: &ThingName, name: &str) -> Result<Option<String>, Unavailable> {
+        let thing = self.store.read(|tx| picket_store::things::find(tx, thing));
+        let thing = thing.map_err(unavailable)?;
+        Ok(thing.and_then(|mut thing| thing.attributes.remove(name)))
     }
 }
 

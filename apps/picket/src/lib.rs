@@ -8,7 +8,8 @@
 //! - `shard` owns the detection engine: observations in, commits out;
 //! - `directory` and `messages` are the adapters between edges that do not know each other: the
 //!   broker's view of the store, and the API's way into the broker;
-//! - `retention` forgets what is too old;
+//! - `export` publishes the values that profiles export;
+//! - `retention` forgets what is too old, and packs metric values of the past;
 //! - `http` is how the API and the operator's endpoints are served to clients that take their time,
 //!   `descriptors` who may have how many connections, `limits` every bound that is the program's;
 //! - `demo` plays the whole story with real devices, through `client`, as a user's script would.
@@ -22,6 +23,7 @@ mod demo;
 mod descriptors;
 mod directory;
 mod env;
+mod export;
 mod function;
 mod http;
 mod limits;
@@ -32,6 +34,8 @@ mod retention;
 mod serve;
 mod shard;
 mod signals;
+#[cfg(test)]
+mod testing;
 
 use std::process::ExitCode;
 

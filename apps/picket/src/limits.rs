@@ -12,6 +12,9 @@ pub(crate) const OBSERVATIONS_AT_ONCE: usize = 1024;
 /// Verdicts gathered before a commit is due whatever the time: bounds memory and the transaction.
 pub(crate) const VERDICTS_MAX: usize = 10_000;
 
+/// Values in one row of the store: a row is read as a whole, and this many are some hundred KB.
+pub(crate) const DATAPOINTS_PER_ROW: usize = 10_000;
+
 /// Devices watched at once, registered or not. A device needs about 500 bytes; whoever may connect
 /// under any client id must not be able to fill the memory with names.
 pub(crate) const DEVICES_MAX: usize = 1_000_000;
@@ -19,6 +22,9 @@ pub(crate) const DEVICES_MAX: usize = 1_000_000;
 /// Parsed policy documents kept. A fleet has a handful of policies; each connection under one
 /// shares the parsed form.
 pub(crate) const DOCUMENTS_MAX: usize = 1024;
+
+/// Gateways that the configuration names: they are gone through for each report of another device.
+pub(crate) const DELEGATES_MAX: usize = 64;
 
 /// Sockets for devices to listen on: more than any one machine has addresses for.
 pub(crate) const LISTENERS_MAX: usize = 64;
@@ -36,3 +42,15 @@ pub(crate) const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Time in which a client that is being answered takes nothing of it in.
 pub(crate) const HTTP_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Devices whose groups are read in one go: one look at the store for many, and short enough that
+/// the log it holds up stays small.
+pub(crate) const ASSIGNED_AT_ONCE: usize = 1024;
+
+/// Values that wait to be exported, with the elements of lists: about 200 bytes each, and what
+/// 100,000 devices have in a period with five metrics.
+pub(crate) const EXPORT_ELEMENTS_MAX: usize = 500_000;
+
+/// Time between two export messages of one profile: what waits for a subscriber is bounded to
+/// eight of them, and one that takes a message in this time loses none.
+pub(crate) const EXPORT_PACE: Duration = Duration::from_millis(20);

@@ -18,6 +18,7 @@ use picket_model::Change;
 use picket_model::text::chain;
 use picket_respond::deliver::{self, DeliverConfig, Deliverer, FunctionSubscribers};
 use picket_respond::limits::HostLimits;
+use picket_respond::mitigation::{self, Runner};
 use picket_respond::{FunctionHost, FunctionHostConfig, python};
 use picket_store::{Store, StoreError, meta};
 use prometheus_client::registry::Registry;
@@ -36,17 +37,19 @@ use crate::config::{Admission, Config};
 use crate::data_dir::{Authority, DataDir, Endpoints};
 use crate::descriptors::Shares;
 use crate::directory::StoreDirectory;
+use crate::export::{self, ExportMetrics, Exporter, Exports};
 use crate::http::{HttpLimits, HttpListener, HttpMetrics};
 use crate::limits::OBSERVATIONS_MAX;
 use crate::messages::BrokerMessages;
 use crate::operator::{self, Readiness};
-use crate::retention;
+use crate::retention::{self, RetentionMetrics};
 use crate::shard::{Shard, ShardMetrics};
 use crate::signals;
 
 /// What each part may take to stop. Together they stay below the five seconds after which an
 /// operator's tools lose patience.
 const STOP_API: Duration = Duration::from_millis(1_000);
+const STOP_EXPORT: Duration = Duration::from_millis(200);
 const STOP_BROKER: Duration = Duration::from_millis(1_000);
 const STOP_RESPOND: Duration = Duration::from_millis(1_500);
 const STOP_SHARD: Duration = Duration::from_millis(1_000);
@@ -87,7 +90,9 @@ pub(crate) struct Server {
     stop_console: watch::Sender<bool>,
     api: JoinHandle<()>,
     console: JoinHandle<()>,
+    exporter: JoinHandle<()>,
     deliverer: JoinHandle<()>,
+    mitigation: JoinHandle<()>,
     shard: JoinHandle<()>,
 }
 
@@ -124,7 +129,11 @@ impl Server {
             info!("at most {} devices may be connected: the limit of open files", shares.devices);
         }
         let broker = Broker::new(
-            BrokerConfig { account: config.account.clone(), limits },
+            BrokerConfig {
+                account: config.account.clone(),
+                limits,
+                reports: config.reports.clone(),
+            },
             Arc::new(StoreDirectory::new(store.clone())),
             observe,
             clock::shared(),
@@ -136,15 +145,27 @@ impl Server {
         std::thread::Builder::new()
             .name("picket-rights".to_owned())
             .spawn(move || watch_rights(rights, &watcher))?;
+        let exports = Exports::new(ExportMetrics::register(&mut registry));
         let shard = Shard::restore(
-            EngineConfig { grace_ms: config.grace_ms, ..EngineConfig::default() },
+            EngineConfig { grace_ms: config.grace_ms, silence_ms: config.silence_ms },
             store.clone(),
             broker.clone(),
+            exports.clone(),
             ShardMetrics::register(&mut registry),
             clock::now(),
         )?;
         let shard = tokio::spawn(shard.run(observations, changes, shard_stopping));
-        tokio::spawn(retention::run(store.clone()));
+        let exporter = Exporter {
+            exports,
+            store: store.clone(),
+            broker: broker.clone(),
+            interval_ms: config.export_interval_ms,
+            grace_ms: config.grace_ms,
+            payload_bytes_max: limits.payload_bytes_max,
+        };
+        let exporter = tokio::spawn(export::run(exporter, stopped(stopping.clone())));
+        let retention_metrics = RetentionMetrics::register(&mut registry);
+        tokio::spawn(retention::run(store.clone(), config.kept, retention_metrics));
 
         let respond_metrics = picket_respond::Metrics::new(&mut registry);
         let functions = FunctionHost::new(
@@ -170,9 +191,12 @@ impl Server {
             subscribers: FunctionSubscribers { store: store.clone(), host: functions.clone() },
             clock: clock::shared(),
             jitter: Box::new(jitter),
-            metrics: respond_metrics,
+            metrics: respond_metrics.clone(),
         };
         let deliverer = tokio::spawn(deliver::run(deliverer, stopped(stopping.clone())));
+        let mitigation =
+            Runner { store: store.clone(), clock: clock::shared(), metrics: respond_metrics };
+        let mitigation = tokio::spawn(mitigation::run(mitigation, stopped(stopping.clone())));
 
         let state = ApiState {
             account: config.account.clone(),
@@ -232,7 +256,9 @@ impl Server {
             stop_console,
             api,
             console,
+            exporter,
             deliverer,
+            mitigation,
             shard,
         })
     }
@@ -275,9 +301,15 @@ impl Server {
             let _ = self.api.await;
         };
         within(STOP_API, "API requests", api).await;
+        // What waits to be exported goes to the subscribers while there are some.
+        let export = async {
+            let _ = self.exporter.await;
+        };
+        within(STOP_EXPORT, "exported metrics", export).await;
         self.broker.shutdown(STOP_BROKER).await;
         let respond = async {
             let _ = self.deliverer.await;
+            let _ = self.mitigation.await;
             self.functions.shutdown().await;
         };
         within(STOP_RESPOND, "functions", respond).await;

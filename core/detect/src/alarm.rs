@@ -33,6 +33,14 @@ impl Alarm {
         }
     }
 
+    /// Whether it is on, or a run that may raise it has begun.
+    pub(crate) fn is_violating(self) -> bool {
+        match self {
+            Self::Clear { violating } => violating > 0,
+            Self::On { .. } => true,
+        }
+    }
+
     /// Takes one datapoint's judgement and says what it changes.
     ///
     /// A missing datapoint is no call: runs neither grow nor break.
@@ -83,14 +91,14 @@ pub(crate) enum Step {
 
 #[cfg(test)]
 mod tests {
-    use picket_model::Comparison;
+    use picket_model::{Comparison, Operator, Quantity};
 
     use super::*;
 
     /// Feeds values to an alarm that is normal up to 10; `.` is a missing datapoint.
     fn check(alarm: u8, clear: u8, values: &str, expected: &str) {
         let criteria = Criteria {
-            comparison: Comparison::LessThanEquals(10),
+            comparison: Comparison::Limit(Operator::LessThanEquals, Quantity::Count(10)),
             window: None,
             datapoints_to_alarm: alarm,
             datapoints_to_clear: clear,

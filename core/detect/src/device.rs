@@ -1,21 +1,32 @@
-//! One device: its connections, its open windows and its alarms.
+//! One device: what is kept of it, and what an observation does to that.
+//!
+//! What happens when a window ends is in [`crate::closing`], what a report does in
+//! [`crate::reporting`].
 
 use std::sync::Arc;
 
-use picket_model::{Datapoint, DeviceName, Fact, Metric, MetricValue, Observation, Timestamp};
+use picket_model::limits::REPORT_MISSING_AFTER_MS;
+use picket_model::{DeviceName, Fact, Note, Observation, Timestamp};
 
-use crate::alarm::{Alarm, Step};
-use crate::explain::{Basis, Occasion, Outcome};
-use crate::judge::{Judgement, judge, judge_number, offends};
-use crate::plan::{Plan, Watch};
-use crate::verdict::{Sink, Verdict};
-use crate::windows::{Part, Window};
+use crate::alarm::Step;
+use crate::explain::{Basis, Ending, Occasion, Outcome, invalidated};
+use crate::figure::{Figure, measure};
+use crate::judge::judge;
+use crate::marks::{Early, Marks};
+use crate::measured::{Element, offends};
+use crate::notes::Noted;
+use crate::plan::Plan;
+use crate::presence::Presence;
+use crate::reports::Reports;
+use crate::tally::Part;
+use crate::verdict::Sink;
+use crate::windows::{Counter, Windows, number_of, start_of};
 
 /// How far back windows without any activity are filled in, at most: a day.
 ///
 /// A running engine is told the time every few seconds and never comes near it. It keeps a call
 /// that moves the time by years from making millions of zeros.
-const CATCH_UP_MS: i64 = 86_400_000;
+pub(crate) const CATCH_UP_MS: i64 = 86_400_000;
 
 /// What the engine knows when it calls a device.
 #[derive(Clone, Copy, Debug)]
@@ -26,23 +37,24 @@ pub(crate) struct Scope<'a> {
     pub(crate) watermark: Timestamp,
 }
 
-/// State of one device. A hundred thousand of them are in memory: small vectors, no maps.
+/// State of one device. A million of them are in memory: what most devices have none of is not
+/// there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Device {
     /// What is counted.
     pub(crate) plan: PlanRef,
-    /// One state per watch of the plan, in its order.
-    pub(crate) states: Box<[WatchState]>,
-    /// Windows in which something was counted, by watch and start.
-    pub(crate) windows: Vec<Window>,
-    /// Connections that are open.
-    pub(crate) connections: u32,
-    /// When the present or else the last stay began: the first of its connections.
-    pub(crate) present_since: Option<Timestamp>,
-    /// When the last connection ended; none while one is open.
-    pub(crate) absent_since: Option<Timestamp>,
+    /// What is remarkable about its watches.
+    pub(crate) marks: Marks,
+    /// Windows in which something was counted.
+    pub(crate) windows: Windows,
+    /// Its connections.
+    pub(crate) presence: Presence,
     /// When the latest observation was made.
     pub(crate) seen_at: Timestamp,
+    /// Its own reports, and what they are held against.
+    pub(crate) reports: Reports,
+    /// Whether there is something to store.
+    pub(crate) is_changed: bool,
 }
 
 /// A shared plan, compared by identity: two plans are equal where they are the same one.
@@ -57,23 +69,23 @@ impl PartialEq for PlanRef {
 
 impl Eq for PlanRef {}
 
-/// State of one watch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct WatchState {
-    /// Counts only what happened at this moment or later: when the watch began, or the start of a
-    /// window that was judged early, as windows are judged in order.
-    pub(crate) from: Timestamp,
-    /// The alarm; stays fresh for a metric that is only retained.
-    pub(crate) alarm: Alarm,
+/// Who can tell what speaks for or against a device's word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Witness<'a> {
+    /// Its connections.
+    pub(crate) presence: &'a Presence,
+    /// Its reports.
+    pub(crate) reports: &'a Reports,
 }
 
-impl WatchState {
-    /// A watch that has its device's whole life in view.
-    pub(crate) const FRESH: WatchState = WatchState { from: Timestamp::EPOCH, alarm: Alarm::FRESH };
-
-    /// A watch that begins after `now`, in the middle of things.
-    pub(crate) fn beginning_after(now: Timestamp) -> Self {
-        Self { from: now + 1, ..Self::FRESH }
+impl Witness<'_> {
+    /// The notes to an event of `at`, in the order of their kinds.
+    pub(crate) fn notes(&self, at: Timestamp) -> Vec<Note> {
+        let missing = self.reports.last().filter(|last| {
+            self.presence.connections > 0 && at.millis_since(last.at) >= REPORT_MISSING_AFTER_MS
+        });
+        let missing = missing.map(|last| Noted::missing(at, last.at).note());
+        self.reports.notes.fresh(at).map(Noted::note).chain(missing).collect()
     }
 }
 
@@ -81,13 +93,13 @@ impl Device {
     /// A device that nothing is known of but who watches it.
     pub(crate) fn new(plan: Arc<Plan>, now: Timestamp) -> Self {
         Self {
-            states: vec![WatchState::FRESH; plan.watches.len()].into(),
             plan: PlanRef(plan),
-            windows: Vec::new(),
-            connections: 0,
-            present_since: None,
-            absent_since: None,
+            marks: Marks::default(),
+            windows: Windows::default(),
+            presence: Presence::default(),
             seen_at: now,
+            reports: Reports::default(),
+            is_changed: false,
         }
     }
 
@@ -96,302 +108,233 @@ impl Device {
         &mut self,
         scope: Scope<'_>,
         observation: &Observation,
-        sink: &mut Sink,
+        sink: &mut Sink<'_>,
     ) -> bool {
         let plan = Arc::clone(&self.plan.0);
-        let at = observation.at;
+        let Observation { at, fact, slice, .. } = observation;
+        let at = *at;
         self.seen_at = self.seen_at.max(at);
-        match &observation.fact {
-            Fact::Connected { .. } => self.connect(at),
-            Fact::Disconnected { .. } => self.disconnect(scope, &plan, at),
-            Fact::ConnectionAttempted { .. }
-            | Fact::Published(_)
-            | Fact::Received { .. }
-            | Fact::Denied(_) => {}
+        if slice.is_none() {
+            match fact {
+                Fact::Connected { .. } => self.presence.connect(at),
+                Fact::Disconnected { .. } => self.disconnect(scope, &plan, at),
+                Fact::Published(published) => {
+                    self.reports.sent.add(at, published.bytes_total);
+                }
+                Fact::Reported(report) => return self.report(scope, &plan, at, report, sink),
+                Fact::ReportRefused { ran_backward: true } => {
+                    self.reports.notes.take(Noted::ran_backward(at));
+                }
+                Fact::ReportRefused { ran_backward: false }
+                | Fact::ConnectionAttempted { .. }
+                | Fact::Received { .. }
+                | Fact::Denied(_) => {}
+            }
         }
         let mut is_late = false;
-        for (place, watch) in plan.watches.iter().enumerate() {
-            if let Some(part) = Part::of(watch.metric, observation) {
-                is_late |= !self.count(scope, watch, place, at, part, sink);
+        for (index, series) in (0..u32::MAX).zip(&plan.series) {
+            if series.dimension.as_deref() == slice.as_deref()
+                && let Some(part) = Part::of(&series.counted, fact, at)
+            {
+                is_late |= !self.count(scope, &plan, index, at, part, sink);
             }
         }
         is_late
     }
 
-    fn connect(&mut self, at: Timestamp) {
-        if self.connections == 0 {
-            self.present_since = Some(at);
-            self.absent_since = None;
-        }
-        self.connections = self.connections.saturating_add(1);
-    }
-
     fn disconnect(&mut self, scope: Scope<'_>, plan: &Plan, at: Timestamp) {
-        if self.connections == 1 {
+        if self.presence.connections == 1 {
             self.mark_presence(scope, plan, at);
-            self.absent_since = Some(self.present_since.map_or(at, |since| since.max(at)));
         }
-        self.connections = self.connections.saturating_sub(1);
+        self.presence.disconnect(at);
     }
 
-    /// Forgets the connections: they ended when the server did, which is no fault of the device.
-    ///
-    /// The windows that were open when the server stopped count as attended, later ones do not;
-    /// the device is away since `now` and not since a moment that nobody knows.
+    /// Forgets the connections, as after a restart. The windows that were open when the server
+    /// stopped count as attended, later ones do not.
     pub(crate) fn lose_connections(&mut self, scope: Scope<'_>, now: Timestamp) {
         let plan = Arc::clone(&self.plan.0);
         self.mark_presence(scope, &plan, scope.watermark);
-        self.connections = 0;
-        self.present_since = Some(now);
-        self.absent_since = Some(now);
+        self.presence.lose(now);
         self.seen_at = self.seen_at.max(now);
     }
 
     /// Opens the windows that the present stay, up to `until`, has a part in: they give a zero if
     /// nothing else happens in them.
     fn mark_presence(&mut self, scope: Scope<'_>, plan: &Plan, until: Timestamp) {
-        for (place, watch) in plan.watches.iter().enumerate() {
-            let Some(mut start) = self.first_attended(scope, watch, place, until) else { continue };
-            while start <= until {
-                self.window_at(watch, place, start);
-                start = start + watch.len.as_millis();
+        let Some(since) = self.presence.stay() else { return };
+        for (index, series) in (0..u32::MAX).zip(&plan.series) {
+            let len = series.len;
+            let open_from = scope.watermark.floor(len.as_millis());
+            let from = since.max(open_from).max(until - CATCH_UP_MS);
+            let (true, Some(first), Some(last)) =
+                (series.counts_zeros && from <= until, number_of(from, len), number_of(until, len))
+            else {
+                continue;
+            };
+            for number in first..=last {
+                let start = start_of(number, len);
+                for &place in &series.watches {
+                    let begins = self.marks.get(place).from;
+                    if begins <= start {
+                        self.windows.open(Counter::series(index), number, &series.counted);
+                    } else if begins <= until && begins < start + len.as_millis() {
+                        self.windows.open(Counter::watch(place), number, &series.counted);
+                    }
+                }
             }
         }
     }
 
-    /// Start of the first window not yet judged that the present stay has a part in, if the watch
-    /// counts zeros at all.
-    fn first_attended(
-        &self,
-        scope: Scope<'_>,
-        watch: &Watch,
-        place: usize,
-        until: Timestamp,
-    ) -> Option<Timestamp> {
-        let since = self.present_since.filter(|_| watch.counts_zeros() && self.connections > 0)?;
-        let from = since.max(self.open_from(scope, watch, place)).max(until - CATCH_UP_MS);
-        (from <= until).then(|| from.floor(watch.len.as_millis()))
-    }
-
-    /// The moment from which on the watch counts: windows before it are judged, or were never its.
-    fn open_from(&self, scope: Scope<'_>, watch: &Watch, place: usize) -> Timestamp {
-        self.states[place].from.max(scope.watermark.floor(watch.len.as_millis()))
-    }
-
-    /// Whether the watch began in the middle of the window that starts at `start`: what came before
-    /// is missing, so only what cannot be healed is judged.
-    fn is_partial(&self, place: usize, start: Timestamp) -> bool {
-        start < self.states[place].from
-    }
-
-    /// The open window of a watch that starts at `start`, opened if need be.
-    fn window_at(&mut self, watch: &Watch, place: usize, start: Timestamp) -> &mut Window {
-        let number = number(place);
-        let found =
-            self.windows.binary_search_by_key(&(number, start), |open| (open.watch, open.start));
-        let index = found.unwrap_or_else(|index| {
-            self.windows.insert(index, Window::empty(number, watch.metric, start));
-            index
-        });
-        &mut self.windows[index]
-    }
-
-    /// Counts a part into its window, and judges the window at once if that broke it for good.
-    /// Returns false if it came too late.
+    /// Counts a part of what the broker saw into its window, and judges what that broke for good.
+    /// Returns false if it came too late for a watch.
     fn count(
         &mut self,
         scope: Scope<'_>,
-        watch: &Watch,
-        place: usize,
+        plan: &Plan,
+        index: u32,
         at: Timestamp,
         part: Part<'_>,
-        sink: &mut Sink,
+        sink: &mut Sink<'_>,
     ) -> bool {
-        if at < self.open_from(scope, watch, place) {
+        let series = &plan.series[index as usize];
+        let len = series.len;
+        let Some(number) = number_of(at, len) else { return false };
+        if at < scope.watermark.floor(len.as_millis()) {
             return false;
         }
-        let start = at.floor(watch.len.as_millis());
-        let comparison = watch.judged.as_ref().map(|judged| &judged.behavior.criteria.comparison);
-        let window = self.window_at(watch, place, start);
-        window.add(part, |address| comparison.is_some_and(|c| offends(c, address)));
-        if !watch.is_early || window.early.is_some() {
-            return true;
+        let start = start_of(number, len);
+        let mut is_in_time = true;
+        let mut is_shared = false;
+        for &place in &series.watches {
+            let from = self.marks.get(place).from;
+            if from <= start {
+                is_shared = true;
+            } else if from <= at {
+                self.add(plan, index, Counter::watch(place), number, part);
+            } else {
+                is_in_time = false;
+            }
         }
-        let Some(judged) = &watch.judged else { return true };
-        let Some(judgement) = judge(&judged.behavior, window).filter(|found| found.violates) else {
-            return true;
-        };
-        window.early = Some(judgement.magnitude);
-        let window = window.clone();
+        if is_shared {
+            self.add(plan, index, Counter::series(index), number, part);
+        }
+        for &place in &series.watches {
+            if plan.watches[place as usize].is_early {
+                self.judge_early(scope, plan, place, (at, number), part, sink);
+            }
+        }
+        is_in_time
+    }
+
+    /// Adds a part to a window of a series.
+    pub(crate) fn add(
+        &mut self,
+        plan: &Plan,
+        index: u32,
+        counter: Counter,
+        number: u32,
+        part: Part<'_>,
+    ) {
+        let series = &plan.series[index as usize];
+        let tally = self.windows.open(counter, number, &series.counted);
+        tally.add(start_of(number, series.len), part, |address| {
+            // A series of addresses has one watch.
+            let watch = series.watches.first().map(|&place| &plan.watches[place as usize]);
+            let comparison = watch.and_then(|watch| watch.comparison());
+            comparison.is_some_and(|it| offends(it, Element::Address(*address)))
+        });
+    }
+
+    /// Judges a window before its end, if `part` broke it for good.
+    fn judge_early(
+        &mut self,
+        scope: Scope<'_>,
+        plan: &Plan,
+        place: u32,
+        (at, number): (Timestamp, u32),
+        part: Part<'_>,
+        sink: &mut Sink<'_>,
+    ) {
+        let watch = &plan.watches[place as usize];
+        let (Some(judged), Some(index)) = (&watch.judged, watch.series) else { return };
+        let state = self.marks.get(place);
+        if at < state.from || state.early.is_some_and(|early| early.number == number) {
+            return;
+        }
+        let start = start_of(number, watch.len);
+        let is_whole = state.from <= start;
+        let counter = if is_whole { Counter::series(index) } else { Counter::watch(place) };
+        let comparison = &judged.behavior.criteria.comparison;
+        let tally = self.windows.get(counter, number);
+        let judgement = measure(watch, Figure::Tested, tally)
+            .and_then(|measured| judge(comparison, measured))
+            .filter(|judgement| judgement.violates);
+        let Some(judgement) = judgement else { return };
         // Datapoints are judged in the order of their windows. An earlier window that still waits
         // for stragglers would otherwise clear, at its end, the alarm that is raised now.
-        self.close(scope, watch, place, start, sink);
-        let state = &mut self.states[place];
+        self.close_before(scope, plan, place, number, sink);
+        let mut state = self.marks.get(place);
+        state.early = Some(Early { number, magnitude: judgement.magnitude });
         state.from = state.from.max(start);
-        let basis = Basis::Early { window: &window, part };
-        let occasion = Occasion { device: scope.name, judged, start, at, basis };
-        self.settle(place, &occasion, judgement, sink);
-        true
+        self.marks.set(place, state);
+        let Some(tally) = self.windows.get(counter, number) else { return };
+        let Some(measured) = measure(watch, Figure::Tested, Some(tally)) else { return };
+        let basis = Basis::Early { tally, part };
+        let occasion =
+            Occasion { device: scope.name, judged, start, at, violates: true, measured, basis };
+        let witness = Witness { presence: &self.presence, reports: &self.reports };
+        settle(&mut self.marks, witness, place, &occasion, sink);
     }
 
-    /// Judges everything that ended at `until` or before.
-    pub(crate) fn advance(&mut self, scope: Scope<'_>, until: Timestamp, sink: &mut Sink) {
-        let plan = Arc::clone(&self.plan.0);
-        for (place, watch) in plan.watches.iter().enumerate() {
-            match watch.metric {
-                Metric::DisconnectDuration => self.tick(scope, watch, place, until, sink),
-                Metric::MessageByteSize
-                | Metric::MessagesSent
-                | Metric::MessagesReceived
-                | Metric::AuthorizationFailures
-                | Metric::ConnectionAttempts
-                | Metric::Disconnects
-                | Metric::SourceIpAddress => self.close(scope, watch, place, until, sink),
-            }
-        }
-    }
-
-    /// Closes the windows of a watch that end at `until` or before, in order: those in which
-    /// something was counted, and those that the device merely attended.
-    fn close(
+    /// Ends the alarms that are on of those watches that `concerns` names.
+    pub(crate) fn end_alarms(
         &mut self,
-        scope: Scope<'_>,
-        watch: &Watch,
-        place: usize,
-        until: Timestamp,
-        sink: &mut Sink,
+        name: &DeviceName,
+        at: Timestamp,
+        ending: Ending,
+        concerns: impl Fn(&Plan, u32) -> bool,
+        sink: &mut Sink<'_>,
     ) {
-        let len = watch.len.as_millis();
-        let number = number(place);
-        let mut attended = self.first_attended(scope, watch, place, until);
-        loop {
-            let index = self.windows.partition_point(|open| open.watch < number);
-            let open = self.windows.get(index).filter(|open| open.watch == number);
-            let opened = open.map(|open| open.start);
-            let Some(start) = opened.into_iter().chain(attended).min() else { return };
-            if start + len > until {
-                return;
+        let plan = &self.plan.0;
+        let on: Vec<_> = self
+            .marks
+            .iter()
+            .filter_map(|(place, state)| Some((place, *state, state.alarm.started_at()?)))
+            .filter(|(place, ..)| concerns(plan, *place))
+            .collect();
+        for (place, state, started_at) in on {
+            if let Some(judged) = &plan.watches[place as usize].judged {
+                sink.put(at, place, invalidated(name, judged, started_at, at, ending));
             }
-            let window = if opened == Some(start) {
-                self.windows.remove(index)
-            } else {
-                Window::empty(number, watch.metric, start)
-            };
-            attended = attended.map(|next| next.max(start + len));
-            self.close_window(scope, watch, place, &window, sink);
+            self.marks.set(place, state.without_alarm());
         }
-    }
-
-    fn close_window(
-        &mut self,
-        scope: Scope<'_>,
-        watch: &Watch,
-        place: usize,
-        window: &Window,
-        sink: &mut Sink,
-    ) {
-        let end = window.start + watch.len.as_millis();
-        if watch.emits
-            && let Some(value) = window.datapoint(watch.metric)
-        {
-            put_datapoint(scope, watch, place, end, value, sink);
-        }
-        let Some(judged) = &watch.judged else { return };
-        let Some(judgement) = judge(&judged.behavior, window) else { return };
-        let start = window.start;
-        let basis = Basis::Window(window);
-        match window.early {
-            // The window's one datapoint was judged; what is left to say is that it went further.
-            Some(magnitude) => {
-                let started_at = self.states[place].alarm.started_at();
-                if let Some(started_at) = started_at.filter(|_| judgement.magnitude != magnitude) {
-                    let at = window.last_at(watch.len);
-                    let occasion = Occasion { device: scope.name, judged, start, at, basis };
-                    let continued = occasion.continued(started_at, judgement.value);
-                    sink.put(end, place, continued);
-                }
-            }
-            None if self.is_partial(place, start) => {}
-            None => {
-                let occasion = Occasion { device: scope.name, judged, start, at: end, basis };
-                self.settle(place, &occasion, judgement, sink);
-            }
-        }
-    }
-
-    /// Judges how long the device has been away, at every tick up to `until`.
-    ///
-    /// A tick that fell into an absence which is over by now gives nothing: the device is back, and
-    /// an alarm would be too late to be of use.
-    fn tick(
-        &mut self,
-        scope: Scope<'_>,
-        watch: &Watch,
-        place: usize,
-        until: Timestamp,
-        sink: &mut Sink,
-    ) {
-        let Some(present_since) = self.present_since else { return };
-        let len = watch.len.as_millis();
-        let from = scope.watermark.max(self.states[place].from).max(present_since);
-        let mut at = from.max(until - CATCH_UP_MS).floor(len) + len;
-        while at <= until {
-            let since = self.absent_since.filter(|since| *since <= at);
-            let minutes = since.map_or(0, |since| at.millis_since(since).unsigned_abs() / 60_000);
-            if watch.emits {
-                put_datapoint(scope, watch, place, at, MetricValue::Count(minutes), sink);
-            }
-            if let Some(judged) = &watch.judged
-                && let Some(judgement) = judge_number(&judged.behavior.criteria.comparison, minutes)
-            {
-                let basis = Basis::Absence { since };
-                let occasion = Occasion { device: scope.name, judged, start: at - len, at, basis };
-                self.settle(place, &occasion, judgement, sink);
-            }
-            at = at + len;
-        }
-    }
-
-    /// Hands a datapoint's judgement to the alarm, and says what that changed.
-    fn settle(
-        &mut self,
-        place: usize,
-        occasion: &Occasion<'_>,
-        judgement: Judgement,
-        sink: &mut Sink,
-    ) {
-        let criteria = &occasion.judged.behavior.criteria;
-        let state = &mut self.states[place];
-        let (alarm, step) = state.alarm.judged(judgement.violates, occasion.at, criteria);
-        if alarm != state.alarm {
-            state.alarm = alarm;
-            sink.note_change();
-        }
-        let verdict = match step {
-            Step::Quiet => return,
-            Step::Raised => occasion.event(occasion.at, Outcome::Raised, judgement.value),
-            Step::Continued { started_at } => occasion.continued(started_at, judgement.value),
-            Step::Cleared { started_at } => {
-                occasion.event(started_at, Outcome::Cleared, judgement.value)
-            }
-        };
-        sink.put(occasion.at, place, verdict);
     }
 }
 
-fn put_datapoint(
-    scope: Scope<'_>,
-    watch: &Watch,
-    place: usize,
-    at: Timestamp,
-    value: MetricValue,
-    sink: &mut Sink,
+/// Hands a datapoint's judgement to the alarm, and says what that changed.
+pub(crate) fn settle(
+    marks: &mut Marks,
+    witness: Witness<'_>,
+    place: u32,
+    occasion: &Occasion<'_>,
+    sink: &mut Sink<'_>,
 ) {
-    let datapoint = Datapoint { device: scope.name.clone(), metric: watch.metric, at, value };
-    sink.put(at, place, Verdict::Datapoint(datapoint));
-}
-
-/// Place of a watch as windows store it. A plan has a few hundred watches at most.
-fn number(place: usize) -> u32 {
-    u32::try_from(place).unwrap_or(u32::MAX)
+    let at = occasion.at;
+    let mut state = marks.get(place);
+    let criteria = &occasion.judged.behavior.criteria;
+    let (alarm, step) = state.alarm.judged(occasion.violates, at, criteria);
+    if alarm != state.alarm {
+        state.alarm = alarm;
+        marks.set(place, state);
+        sink.note_change();
+    }
+    let verdict = match step {
+        Step::Quiet => return,
+        Step::Raised => occasion.event(at, Outcome::Raised, witness.notes(at)),
+        Step::Continued { started_at } => occasion.continued(started_at, witness.notes(at)),
+        Step::Cleared { started_at } => {
+            occasion.event(started_at, Outcome::Cleared, witness.notes(at))
+        }
+    };
+    sink.put(at, place, verdict);
 }

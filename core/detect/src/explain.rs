@@ -1,22 +1,23 @@
-//! Says why: the sentences that tell a person what a device did and what would have been normal.
+//! Says why: events with their evidence, and who they are about.
 
-use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use picket_model::limits::EVIDENCE_ELEMENTS_MAX;
 use picket_model::{
-    Behavior, Comparison, Continuation, DeviceName, Evidence, Explanation, Metric, MetricValue,
-    ProfileName, Timestamp, ViolationEvent, ViolationEventKind, ViolationId,
+    Behavior, Continuation, DeviceName, Evidence, Explanation, ListeningPort, MetricValue, Note,
+    Percentile, ProfileName, Quantity, TcpConnection, Timestamp, ViolationEvent,
+    ViolationEventKind, ViolationId,
 };
 use sha2::{Digest, Sha256};
 
-use crate::judge::{offends, tests_largest};
-use crate::plan::Judged;
+use crate::measured::{Element, Measured, offends};
+use crate::reports::{Disagreement, Trail};
+use crate::sentence;
+use crate::tally::{Part, Tally};
 use crate::verdict::Verdict;
-use crate::windows::{Messages, Part, Span, Tally, Window};
-
-/// Addresses or ranges that a sentence names before it says how many more there are.
-const NAMED_MAX: usize = 5;
+use crate::watch::Judged;
+use crate::words::period;
 
 /// A datapoint that was judged, with all that its explanation needs.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +28,12 @@ pub(crate) struct Occasion<'a> {
     pub(crate) judged: &'a Judged,
     /// Start of the window.
     pub(crate) start: Timestamp,
-    /// What decided: the window's end, or the observation that broke it.
+    /// What decided: the window's end, the observation that broke it, or the report.
     pub(crate) at: Timestamp,
+    /// Whether it violates.
+    pub(crate) violates: bool,
+    /// The value.
+    pub(crate) measured: Measured<'a>,
     /// What the judgement rests on.
     pub(crate) basis: Basis<'a>,
 }
@@ -36,12 +41,12 @@ pub(crate) struct Occasion<'a> {
 /// What a judgement rests on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Basis<'a> {
-    /// A window that ended.
-    Window(&'a Window),
+    /// A window that ended; none if nothing was counted in it.
+    Window(Option<&'a Tally>),
     /// A window that was broken for good before its end.
     Early {
         /// As it is by now.
-        window: &'a Window,
+        tally: &'a Tally,
         /// What broke it.
         part: Part<'a>,
     },
@@ -50,6 +55,49 @@ pub(crate) enum Basis<'a> {
         /// Since when; none if it was connected.
         since: Option<Timestamp>,
     },
+    /// How long the device has not reported.
+    Unreported {
+        /// When the last report came.
+        last_at: Timestamp,
+        /// Its id.
+        last_id: u64,
+        /// What the time counts from: the last report, or the beginning of the stay after it.
+        since: Timestamp,
+    },
+    /// A report.
+    Report {
+        /// Its id.
+        id: u64,
+    },
+    /// The reports of a trailing window.
+    Trailing {
+        /// What they come to.
+        trail: Trail,
+        /// Id of the last.
+        id: u64,
+    },
+    /// A report beside what the broker saw.
+    Disagreement {
+        /// What they say.
+        disagreement: Disagreement,
+        /// Id of the report.
+        id: u64,
+    },
+    /// The devices of the profile in a window that ended.
+    Fleet(Ranked),
+}
+
+/// How a device stands among the others of its profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ranked {
+    /// What it had.
+    pub(crate) value: Quantity,
+    /// What it is compared with.
+    pub(crate) percentile: Percentile,
+    /// What that came to.
+    pub(crate) limit: Quantity,
+    /// How many devices had a value.
+    pub(crate) devices: u64,
 }
 
 /// What a judgement did to the alarm, where it changed.
@@ -77,6 +125,11 @@ pub(crate) enum Ending {
         /// Since when.
         since: Timestamp,
     },
+    /// The device is seen, but no report of it was accepted for too long.
+    Unreported {
+        /// Since when.
+        since: Timestamp,
+    },
 }
 
 impl Occasion<'_> {
@@ -85,7 +138,7 @@ impl Occasion<'_> {
         &self,
         started_at: Timestamp,
         outcome: Outcome,
-        value: MetricValue,
+        notes: Vec<Note>,
     ) -> Verdict {
         let kind = match outcome {
             Outcome::Raised => ViolationEventKind::InAlarm,
@@ -99,13 +152,13 @@ impl Occasion<'_> {
             device: self.device.clone(),
             profile: profile.clone(),
             behavior: Arc::clone(behavior),
-            value: Some(value),
-            explanation: self.explanation(Some(outcome)),
+            value: Some(self.value()),
+            explanation: self.explanation(Some(outcome), notes),
         }))
     }
 
     /// Says that an alarm that was raised at `started_at` stays on.
-    pub(crate) fn continued(&self, started_at: Timestamp, value: MetricValue) -> Verdict {
+    pub(crate) fn continued(&self, started_at: Timestamp, notes: Vec<Note>) -> Verdict {
         let Judged { profile, behavior } = self.judged;
         Verdict::Continued(Box::new(Continuation {
             violation: violation_id(profile, behavior, self.device, started_at),
@@ -113,152 +166,85 @@ impl Occasion<'_> {
             profile: profile.clone(),
             behavior: Arc::clone(behavior),
             last_violated_at: self.at,
-            last_value: value,
-            explanation: self.explanation(None),
+            last_value: self.value(),
+            explanation: self.explanation(None, notes),
         }))
     }
 
-    fn explanation(&self, outcome: Option<Outcome>) -> Explanation {
-        let (evidence, early) = match self.basis {
-            Basis::Window(window) => (window.evidence(), false),
-            Basis::Early { window, .. } => (window.evidence(), true),
-            Basis::Absence { since: Some(since) } => (Evidence::Absence { since }, false),
-            Basis::Absence { since: None } => (Evidence::Nothing, false),
-        };
+    /// The number that was compared, or the elements: those outside the normal if it violates, all
+    /// otherwise.
+    pub(crate) fn value(&self) -> MetricValue {
+        self.measured.judged_value(&self.judged.behavior.criteria.comparison, self.violates)
+    }
+
+    fn explanation(&self, outcome: Option<Outcome>, notes: Vec<Note>) -> Explanation {
         Explanation {
-            sentence: self.sentence(outcome),
+            sentence: sentence::of(self, outcome),
             window_start: self.start,
             window: self.judged.behavior.criteria.window_or_default(),
-            early,
-            evidence,
+            early: matches!(self.basis, Basis::Early { .. }),
+            evidence: self.evidence(),
+            notes,
         }
     }
 
-    fn sentence(&self, outcome: Option<Outcome>) -> String {
-        let behavior = &*self.judged.behavior;
-        let criteria = &behavior.criteria;
-        let (normal, run) = match outcome {
-            Some(Outcome::Raised) => ("normal is", criteria.datapoints_to_alarm),
-            Some(Outcome::Cleared) => ("normal again:", criteria.datapoints_to_clear),
-            None => ("normal is", 1),
+    fn evidence(&self) -> Evidence {
+        let reports = |count, first_at, last_at, last_id| Evidence::Reports {
+            count,
+            first_at,
+            last_at,
+            last_id,
         };
-        let run = if run > 1 { format!(" ({run} windows in a row)") } else { String::new() };
-        let did = self.what_it_did();
-        format!("{} {did}; {normal} {}{run}", self.device, normal_value(behavior))
-    }
-
-    /// What the device did, without saying who: "sent 131 messages in the 30 s window from ...".
-    fn what_it_did(&self) -> String {
         match self.basis {
-            Basis::Window(window) => self.in_window(window, ""),
-            Basis::Early { part: Part::Messages(published), .. }
-                if self.behavior().metric == Metric::MessageByteSize =>
-            {
-                let messages = Messages {
-                    span: Span { count: published.count, ..Span::default() },
-                    bytes_total: published.bytes_total,
-                    bytes_min: published.bytes_min,
-                    bytes_max: published.bytes_max,
-                    largest_topic: Some(Arc::clone(&published.largest_topic)),
-                };
-                self.sent_sizes(&messages, &format!(" at {}", clock(self.at)))
-            }
-            Basis::Early { window, .. } => match &window.tally {
-                Tally::Addresses(addresses) => {
-                    self.connected_from(addresses, &format!(" at {}", clock(self.at)))
-                }
-                Tally::Count(_) | Tally::Messages(_) | Tally::Denials(_) => {
-                    self.in_window(window, &format!(", by {}", clock(self.at)))
-                }
+            Basis::Window(Some(tally)) | Basis::Early { tally, .. } => tally.evidence(self.start),
+            Basis::Window(None) | Basis::Absence { since: None } => Evidence::Nothing,
+            Basis::Absence { since: Some(since) } => Evidence::Absence { since },
+            Basis::Unreported { last_at, last_id, .. } => reports(1, last_at, last_at, last_id),
+            Basis::Report { id } => match self.measured {
+                Measured::Ports(list) => Evidence::ListeningPorts(self.listening_ports(list)),
+                Measured::Destinations(list) => Evidence::Destinations(self.destinations(list)),
+                Measured::Quantity(_)
+                | Measured::Addresses(_)
+                | Measured::Numbers(_)
+                | Measured::Strings(_) => reports(1, self.at, self.at, id),
             },
-            Basis::Absence { since: Some(since) } => {
-                let minutes = self.at.millis_since(since).unsigned_abs() / 60_000;
-                let minutes = match minutes {
-                    0 => "less than a minute".to_owned(),
-                    minutes => counted(minutes, "minute", "minutes"),
-                };
-                format!(
-                    "had been disconnected for {minutes} at {}, since {}",
-                    clock(self.at),
-                    clock(since)
-                )
-            }
-            Basis::Absence { since: None } => format!("was connected at {}", clock(self.at)),
-        }
-    }
-
-    fn in_window(&self, window: &Window, suffix: &str) -> String {
-        let len = self.behavior().criteria.window_or_default();
-        let when = format!(" in the {len} window from {}{suffix}", clock(self.start));
-        match &window.tally {
-            Tally::Addresses(addresses) => self.connected_from(addresses, &when),
-            Tally::Messages(messages) if self.behavior().metric == Metric::MessageByteSize => {
-                self.sent_sizes(messages, &when)
-            }
-            Tally::Messages(messages) => {
-                format!("sent {}{when}", counted(messages.span.count, "message", "messages"))
-            }
-            Tally::Denials(denials) => {
-                let requests = counted(denials.span.count, "request", "requests");
-                match &denials.last {
-                    Some((action, resource)) => {
-                        let resource = printable(resource);
-                        format!("had {requests} denied{when}, the last {action} on {resource}")
-                    }
-                    None => format!("had {requests} denied{when}"),
-                }
-            }
-            Tally::Count(span) => self.counted_events(span.count, &when),
-        }
-    }
-
-    fn counted_events(&self, count: u64, when: &str) -> String {
-        match self.behavior().metric {
-            Metric::ConnectionAttempts => match count {
-                0 => format!("did not try to connect{when}"),
-                count => format!("tried to connect {}{when}", times(count)),
-            },
-            Metric::Disconnects => match count {
-                0 => format!("did not disconnect{when}"),
-                count => format!("disconnected {}{when}", times(count)),
-            },
-            Metric::MessagesReceived
-            | Metric::MessagesSent
-            | Metric::MessageByteSize
-            | Metric::AuthorizationFailures
-            | Metric::SourceIpAddress
-            | Metric::DisconnectDuration => {
-                format!("received {}{when}", counted(count, "message", "messages"))
+            Basis::Trailing { trail, id } => reports(trail.reports, trail.first_at, self.at, id),
+            Basis::Disagreement { id, .. } => reports(1, self.at, self.at, id),
+            Basis::Fleet(Ranked { value, percentile, limit, devices }) => {
+                Evidence::Fleet { value, percentile, limit, devices }
             }
         }
     }
 
-    /// "sent 1 message of 3,000 bytes to a/b at ...": names the size that was tested.
-    fn sent_sizes(&self, messages: &Messages, when: &str) -> String {
-        let Messages { span, bytes_min, bytes_max, largest_topic, .. } = messages;
-        let topic = largest_topic.as_deref().map(printable).unwrap_or_default();
-        let is_largest = tests_largest(&self.behavior().criteria.comparison);
-        let size = amount(if is_largest { *bytes_max } else { *bytes_min }, "bytes");
-        match (span.count, is_largest) {
-            (1, _) => format!("sent 1 message of {size} to {topic}{when}"),
-            (n, true) => {
-                let n = number(n);
-                format!("sent {n} messages{when}, the largest of {size} to {topic}")
-            }
-            (n, false) => format!("sent {} messages{when}, the smallest of {size}", number(n)),
+    /// The ports that a person wants to see, each once, as many as there is room for.
+    fn listening_ports(&self, list: &[ListeningPort]) -> Vec<(u16, Option<Box<str>>)> {
+        let shown = list.iter().filter(|port| self.shows(Element::Port(port.port)));
+        first_of(shown.map(|port| (port.port, port.interface.clone())))
+    }
+
+    /// The other ends that a person wants to see, each once, as many as there is room for.
+    fn destinations(&self, list: &[TcpConnection]) -> Vec<SocketAddr> {
+        let shown = list.iter().map(|connection| connection.remote);
+        first_of(shown.filter(|remote| self.shows(Element::Address(remote.ip().to_canonical()))))
+    }
+
+    fn shows(&self, element: Element<'_>) -> bool {
+        !self.violates || offends(&self.judged.behavior.criteria.comparison, element)
+    }
+}
+
+/// The first different ones, up to the bound.
+fn first_of<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut first = Vec::new();
+    for item in items {
+        if first.len() >= EVIDENCE_ELEMENTS_MAX {
+            break;
+        }
+        if !first.contains(&item) {
+            first.push(item);
         }
     }
-
-    fn connected_from(&self, addresses: &[IpAddr], when: &str) -> String {
-        let comparison = &self.behavior().criteria.comparison;
-        let offending: Vec<_> = addresses.iter().filter(|ip| offends(comparison, ip)).collect();
-        let named = if offending.is_empty() { addresses.iter().collect() } else { offending };
-        format!("connected from {}{when}", list(&named, "and"))
-    }
-
-    fn behavior(&self) -> &Behavior {
-        &self.judged.behavior
-    }
+    first
 }
 
 /// The event of an alarm that ends without being cleared.
@@ -288,6 +274,10 @@ pub(crate) fn invalidated(
             let silent = period(at.millis_since(since));
             format!("nothing was seen of {device} for {silent}, since {since}")
         }
+        Ending::Unreported { since } => {
+            let silent = period(at.millis_since(since));
+            format!("no report of {device} was accepted for {silent}, since {since}")
+        }
     };
     let window = behavior.criteria.window_or_default();
     Verdict::Event(Box::new(ViolationEvent {
@@ -304,6 +294,7 @@ pub(crate) fn invalidated(
             window,
             early: false,
             evidence: Evidence::Nothing,
+            notes: Vec::new(),
         },
     }))
 }
@@ -325,159 +316,4 @@ fn violation_id(
     let mut half = [0; 16];
     half.iter_mut().zip(digest.iter()).for_each(|(to, from)| *to = *from);
     ViolationId::from_digest(half)
-}
-
-/// What a behavior takes for normal, in one line for people: "normal while message size <= 1,000
-/// bytes in 5 min; alarm after 1, clear after 2".
-pub fn normal_in_words(behavior: &Behavior) -> String {
-    let criteria = &behavior.criteria;
-    let metric = behavior.metric.in_words();
-    let sized = |operator: &str, limit: u64| match behavior.metric {
-        Metric::MessageByteSize | Metric::DisconnectDuration => {
-            format!("{operator} {} {}", number(limit), behavior.metric.unit())
-        }
-        Metric::MessagesSent
-        | Metric::MessagesReceived
-        | Metric::AuthorizationFailures
-        | Metric::ConnectionAttempts
-        | Metric::Disconnects
-        | Metric::SourceIpAddress => format!("{operator} {}", number(limit)),
-    };
-    let compared = match &criteria.comparison {
-        Comparison::LessThan(limit) => sized("<", *limit),
-        Comparison::LessThanEquals(limit) => sized("<=", *limit),
-        Comparison::GreaterThan(limit) => sized(">", *limit),
-        Comparison::GreaterThanEquals(limit) => sized(">=", *limit),
-        Comparison::InCidrSet(nets) => format!("in {}", list(nets, "or")),
-        Comparison::NotInCidrSet(nets) => format!("not in {}", list(nets, "or")),
-    };
-    let window = criteria.window_or_default();
-    let period = match behavior.metric {
-        Metric::DisconnectDuration => format!(", looked at every {window}"),
-        Metric::MessageByteSize
-        | Metric::MessagesSent
-        | Metric::MessagesReceived
-        | Metric::AuthorizationFailures
-        | Metric::ConnectionAttempts
-        | Metric::Disconnects
-        | Metric::SourceIpAddress => format!(" in {window}"),
-    };
-    format!(
-        "normal while {metric} {compared}{period}; alarm after {}, clear after {}",
-        criteria.datapoints_to_alarm, criteria.datapoints_to_clear
-    )
-}
-
-/// What would be normal, as the end of a sentence: "a message size of at most 1,000 bytes".
-fn normal_value(behavior: &Behavior) -> String {
-    let (fewer, unit) = match behavior.metric {
-        Metric::MessageByteSize | Metric::DisconnectDuration => ("less", behavior.metric.unit()),
-        Metric::MessagesSent
-        | Metric::MessagesReceived
-        | Metric::AuthorizationFailures
-        | Metric::ConnectionAttempts
-        | Metric::Disconnects
-        | Metric::SourceIpAddress => ("fewer", ""),
-    };
-    let limited = |limit: u64| match unit {
-        "" => number(limit),
-        unit => amount(limit, unit),
-    };
-    let compared = match &behavior.criteria.comparison {
-        Comparison::LessThan(limit) => format!("{fewer} than {}", limited(*limit)),
-        Comparison::LessThanEquals(limit) => format!("at most {}", limited(*limit)),
-        Comparison::GreaterThan(limit) => format!("more than {}", limited(*limit)),
-        Comparison::GreaterThanEquals(limit) => format!("at least {}", limited(*limit)),
-        Comparison::InCidrSet(nets) if nets.is_empty() => "no address".to_owned(),
-        Comparison::InCidrSet(nets) => format!("an address in {}", list(nets, "or")),
-        Comparison::NotInCidrSet(nets) if nets.is_empty() => "any address".to_owned(),
-        Comparison::NotInCidrSet(nets) => format!("no address in {}", list(nets, "or")),
-    };
-    match behavior.metric {
-        Metric::MessageByteSize => format!("a message size of {compared}"),
-        Metric::MessagesSent
-        | Metric::MessagesReceived
-        | Metric::AuthorizationFailures
-        | Metric::ConnectionAttempts
-        | Metric::Disconnects
-        | Metric::SourceIpAddress
-        | Metric::DisconnectDuration => compared,
-    }
-}
-
-/// "no messages", "1 message", "1,234 messages".
-fn counted(count: u64, one: &str, many: &str) -> String {
-    match count {
-        0 => format!("no {many}"),
-        1 => format!("1 {one}"),
-        count => format!("{} {many}", number(count)),
-    }
-}
-
-/// "once", "2 times".
-fn times(count: u64) -> String {
-    if count == 1 { "once".to_owned() } else { format!("{} times", number(count)) }
-}
-
-/// "0 bytes", "1 byte", "3,000 bytes".
-fn amount(count: u64, unit: &str) -> String {
-    let unit = if count == 1 { unit.strip_suffix('s').unwrap_or(unit) } else { unit };
-    format!("{} {unit}", number(count))
-}
-
-/// Digits in groups of three: "3,000".
-fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// "a", "a or b", "a, b, c, d, e and 3 more".
-fn list(items: &[impl ToString], last: &str) -> String {
-    let mut text = String::new();
-    for (place, item) in items.iter().take(NAMED_MAX).enumerate() {
-        let is_last = place > 0 && place + 1 == items.len();
-        let between = match place {
-            0 => String::new(),
-            _ if is_last => format!(" {last} "),
-            _ => ", ".to_owned(),
-        };
-        text.push_str(&between);
-        text.push_str(&item.to_string());
-    }
-    if items.len() > NAMED_MAX {
-        // Writing to a string cannot fail.
-        let _ = write!(text, " and {} more", items.len() - NAMED_MAX);
-    }
-    text
-}
-
-/// Time of day in UTC, milliseconds only where there are some: "10:05:07.120Z", "10:05:00Z".
-fn clock(at: Timestamp) -> String {
-    let text = at.to_string();
-    let time = text.split_once('T').map_or(text.as_str(), |(_, time)| time);
-    time.strip_suffix(".000Z").map_or_else(|| time.to_owned(), |whole| format!("{whole}Z"))
-}
-
-/// A long time in whole days or hours, a short one in minutes: "2 days", "1 hour", "5 minutes".
-fn period(millis: i64) -> String {
-    let minutes = millis.unsigned_abs() / 60_000;
-    if minutes >= 2 * 24 * 60 {
-        counted(minutes / (24 * 60), "day", "days")
-    } else if minutes >= 60 {
-        counted(minutes / 60, "hour", "hours")
-    } else {
-        counted(minutes, "minute", "minutes")
-    }
-}
-
-/// A topic or the like, without characters that would garble a log or a mail.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
 }

@@ -17,20 +17,38 @@
 //! in the same order; nothing that comes from outside makes this crate panic.
 
 mod alarm;
+mod closing;
 mod device;
 mod engine;
 mod explain;
+mod figure;
+mod fingerprint;
+mod fleet;
 mod judge;
+mod marks;
+mod measured;
+mod normal;
+mod notes;
 mod plan;
+mod presence;
+mod reporting;
+mod reports;
+mod sent;
+mod sentence;
+mod series;
+mod small;
 mod snapshot;
+mod tally;
 pub mod targets;
 mod verdict;
+mod watch;
 mod windows;
+mod words;
 
 #[cfg(test)]
 mod tests;
 
 pub use engine::{Engine, EngineConfig};
-pub use explain::normal_in_words;
+pub use normal::normal_in_words;
 pub use snapshot::{RestoreError, RestoreProblem};
-pub use verdict::Verdict;
+pub use verdict::{ExportPart, Exported, Verdict};

@@ -1,306 +1,228 @@
-//! Windows: what one watch counted of one device in one period of the clock.
+//! Windows: what was counted of one device in one period of the clock.
+//!
+//! A million devices have a few open windows each, so a window that only counts takes 24 bytes and
+//! no allocation of its own.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use picket_model::limits::SOURCE_ADDRESSES_PER_WINDOW_MAX;
-use picket_model::{
-    Denied, Evidence, Fact, Metric, MetricValue, Observation, Published, Timestamp, WindowLen,
-};
+use picket_model::{Evidence, Timestamp, WindowLen};
+
+use crate::series::Counted;
+use crate::tally::{Addresses, Denials, Messages, Part, Span, Tally};
 
 /// An open window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
-    /// Place of its watch in the device's plan.
-    pub(crate) watch: u32,
-    /// Where it starts, on a multiple of its length.
-    pub(crate) start: Timestamp,
-    /// How far from normal it was when it was judged early, if it was: see
-    /// [`crate::judge::Judgement::magnitude`].
-    pub(crate) early: Option<u64>,
+    /// Whom it counts for: see [`Counter`].
+    pub(crate) counter: Counter,
+    /// Which one it is: see [`number_of`].
+    pub(crate) number: u32,
     /// What was counted.
     pub(crate) tally: Tally,
 }
 
-/// What was counted in a window. Its kind follows from the metric.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Tally {
-    /// Deliveries, connection attempts or disconnects.
-    Count(Span),
-    /// Messages sent.
-    Messages(Box<Messages>),
-    /// Denied requests.
-    Denials(Box<Denials>),
-    /// Addresses, sorted, each once, at most [`SOURCE_ADDRESSES_PER_WINDOW_MAX`].
-    Addresses(Vec<IpAddr>),
+/// Whom a window counts for, in four bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Counter(u32);
+
+/// Whom a window counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CountsFor {
+    /// All watches of a series, by its place in the plan.
+    Series(u32),
+    /// A single watch, by its place in the plan, that began in the middle of the window and must
+    /// not know what came before.
+    Watch(u32),
 }
 
-/// How many, and when. Moments are milliseconds after the window's start: a window is at most an
-/// hour long, so half the bytes do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Span {
-    /// How many.
-    pub(crate) count: u64,
-    /// When the first came; without meaning while `count` is 0.
-    pub(crate) first_ms: u32,
-    /// When the last came; without meaning while `count` is 0.
-    pub(crate) last_ms: u32,
-}
+impl Counter {
+    /// Of a series, by its place in the plan.
+    pub(crate) const fn series(place: u32) -> Self {
+        Self(place << 1)
+    }
 
-/// Messages sent in a window.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Messages {
-    /// How many, and when.
-    pub(crate) span: Span,
-    /// Their payloads together.
-    pub(crate) bytes_total: u64,
-    /// The smallest payload; without meaning while there are none.
-    pub(crate) bytes_min: u64,
-    /// The largest payload.
-    pub(crate) bytes_max: u64,
-    /// Topic of the first of the largest ones.
-    pub(crate) largest_topic: Option<Arc<str>>,
-}
+    /// Of a single watch, by its place in the plan.
+    pub(crate) const fn watch(place: u32) -> Self {
+        Self(place << 1 | 1)
+    }
 
-/// Denied requests in a window.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Denials {
-    /// How many, and when.
-    pub(crate) span: Span,
-    /// Action and resource of the last.
-    pub(crate) last: Option<(Cow<'static, str>, Arc<str>)>,
-}
-
-/// What one observation adds to one metric.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Part<'a> {
-    /// Something counted at one moment.
-    Count(u64, Timestamp),
-    /// Messages sent.
-    Messages(&'a Published),
-    /// Denied requests.
-    Denials(&'a Denied),
-    /// An address.
-    Address(IpAddr),
-}
-
-impl<'a> Part<'a> {
-    /// What `observation` adds to `metric`, if anything.
-    pub(crate) fn of(metric: Metric, observation: &'a Observation) -> Option<Self> {
-        let at = observation.at;
-        match (metric, &observation.fact) {
-            (Metric::MessageByteSize | Metric::MessagesSent, Fact::Published(published)) => {
-                (published.count > 0).then_some(Self::Messages(published))
-            }
-            (Metric::MessagesReceived, Fact::Received { count }) => {
-                (*count > 0).then_some(Self::Count(*count, at))
-            }
-            (Metric::AuthorizationFailures, Fact::Denied(denied)) => {
-                (denied.count > 0).then_some(Self::Denials(denied))
-            }
-            (Metric::ConnectionAttempts, Fact::ConnectionAttempted { .. })
-            | (Metric::Disconnects, Fact::Disconnected { .. }) => Some(Self::Count(1, at)),
-            (Metric::SourceIpAddress, Fact::Connected { source, .. }) => {
-                Some(Self::Address(*source))
-            }
-            (Metric::SourceIpAddress, Fact::Published(published)) => {
-                Some(Self::Address(published.source))
-            }
-            _ => None,
+    /// What it was made of.
+    pub(crate) const fn counts_for(self) -> CountsFor {
+        match self.0 & 1 {
+            0 => CountsFor::Series(self.0 >> 1),
+            _ => CountsFor::Watch(self.0 >> 1),
         }
     }
 }
 
-impl Window {
-    /// A window in which nothing was counted.
-    pub(crate) fn empty(watch: u32, metric: Metric, start: Timestamp) -> Self {
-        let tally = match metric {
-            Metric::MessageByteSize | Metric::MessagesSent => Tally::Messages(Box::default()),
-            Metric::AuthorizationFailures => Tally::Denials(Box::default()),
-            Metric::SourceIpAddress => Tally::Addresses(Vec::new()),
-            Metric::MessagesReceived
-            | Metric::ConnectionAttempts
-            | Metric::Disconnects
-            | Metric::DisconnectDuration => Tally::Count(Span::default()),
-        };
-        Self { watch, start, early: None, tally }
+/// The number of the window that a moment lies in: how many windows of its length the epoch is ago.
+/// `None` before the epoch, and so far in the future (the year 2650) that no clock says so.
+pub(crate) fn number_of(at: Timestamp, len: WindowLen) -> Option<u32> {
+    let number = u32::try_from(at.as_millis().div_euclid(len.as_millis())).ok();
+    // There is always a next one.
+    number.filter(|number| *number < u32::MAX)
+}
+
+/// Start of a window.
+pub(crate) fn start_of(number: u32, len: WindowLen) -> Timestamp {
+    Timestamp::from_millis(i64::from(number) * len.as_millis())
+}
+
+/// The open windows of a device, by counter and number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Windows(Vec<Window>);
+
+impl Windows {
+    /// The window, if it is open.
+    pub(crate) fn get(&self, counter: Counter, number: u32) -> Option<&Tally> {
+        self.find(counter, number).ok().map(|index| &self.0[index].tally)
     }
 
-    /// Counts `part` in. `offends` says of an address whether it is outside the normal.
-    pub(crate) fn add(&mut self, part: Part<'_>, offends: impl Fn(&IpAddr) -> bool) {
-        let start = self.start;
-        match (&mut self.tally, part) {
-            (Tally::Count(span), Part::Count(count, at)) => span.add(start, count, at, at),
-            (Tally::Messages(messages), Part::Messages(published)) => {
+    /// The window, opened if need be.
+    pub(crate) fn open(&mut self, counter: Counter, number: u32, counted: &Counted) -> &mut Tally {
+        let index = self.find(counter, number).unwrap_or_else(|index| {
+            // One at a time: the number of windows of a device hardly changes once all are open.
+            self.0.reserve_exact(1);
+            self.0.insert(index, Window { counter, number, tally: Tally::empty(counted) });
+            index
+        });
+        &mut self.0[index].tally
+    }
+
+    /// The first open window with this counter and a number from `from` up.
+    pub(crate) fn first_from(&self, counter: Counter, from: u32) -> Option<u32> {
+        let index = match self.find(counter, from) {
+            Ok(index) | Err(index) => index,
+        };
+        self.0.get(index).filter(|open| open.counter == counter).map(|open| open.number)
+    }
+
+    /// All open windows.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Window> {
+        self.0.iter()
+    }
+
+    /// Closes every window that `ended` says has.
+    pub(crate) fn close(&mut self, ended: impl Fn(&Window) -> bool) {
+        self.0.retain(|open| !ended(open));
+    }
+
+    /// Gives every window the counter that it has in another plan, and closes those that have none.
+    pub(crate) fn renumber(&mut self, counter: impl Fn(CountsFor) -> Option<Counter>) {
+        let moved = std::mem::take(&mut self.0).into_iter().filter_map(|open| {
+            counter(open.counter.counts_for()).map(|counter| Window { counter, ..open })
+        });
+        *self = moved.collect();
+    }
+
+    fn find(&self, counter: Counter, number: u32) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&(counter, number), |open| (open.counter, open.number))
+    }
+}
+
+impl FromIterator<Window> for Windows {
+    /// Of windows that are the same the first is kept.
+    fn from_iter<T: IntoIterator<Item = Window>>(windows: T) -> Self {
+        let mut windows: Vec<_> = windows.into_iter().collect();
+        windows.sort_by_key(|open| (open.counter, open.number));
+        windows.dedup_by_key(|open| (open.counter, open.number));
+        Self(windows)
+    }
+}
+
+impl Tally {
+    /// Counts `part` in, in the window that starts at `start`. `offends` says of an address whether
+    /// it is outside the normal.
+    pub(crate) fn add(
+        &mut self,
+        start: Timestamp,
+        part: Part<'_>,
+        offends: impl Fn(&IpAddr) -> bool,
+    ) {
+        match (self, part) {
+            (Self::Count { count, first, last }, Part::Count(n, at)) => {
+                let mut span = Span { count: *count, first: *first, last: *last };
+                span.add(start, n, at, at);
+                (*count, *first, *last) = (span.count, span.first, span.last);
+            }
+            (Self::Messages(messages), Part::Messages(published)) => {
                 messages.add(start, published);
             }
-            (Tally::Denials(denials), Part::Denials(denied)) => denials.add(start, denied),
-            (Tally::Addresses(addresses), Part::Address(address)) => {
-                add_address(addresses, address, offends);
+            (Self::Denials(denials), Part::Denials(denied)) => denials.add(start, denied),
+            (Self::Addresses(addresses), Part::Address(address)) => {
+                addresses.add(address, offends);
             }
-            // The kind of the tally and of the part both follow from the watch's metric.
+            (Self::Total(total), Part::Increment(increment)) => {
+                *total = total.saturating_add(increment);
+            }
+            (Self::Last(last), Part::Gauge(quantity)) => *last = Some(quantity),
+            // The kind of the tally and of the part both follow from the series.
             (
-                Tally::Count(_) | Tally::Messages(_) | Tally::Denials(_) | Tally::Addresses(_),
-                Part::Count(..) | Part::Messages(_) | Part::Denials(_) | Part::Address(_),
+                Self::Count { .. }
+                | Self::Messages(_)
+                | Self::Denials(_)
+                | Self::Addresses(_)
+                | Self::Total(_)
+                | Self::Last(_),
+                Part::Count(..)
+                | Part::Messages(_)
+                | Part::Denials(_)
+                | Part::Address(_)
+                | Part::Increment(_)
+                | Part::Gauge(_),
             ) => {}
         }
     }
 
-    /// The value that is kept for people to look at; none where there is none.
-    pub(crate) fn datapoint(&self, metric: Metric) -> Option<MetricValue> {
-        match &self.tally {
-            Tally::Count(span) => Some(MetricValue::Count(span.count)),
-            Tally::Denials(denials) => Some(MetricValue::Count(denials.span.count)),
-            Tally::Messages(messages) if metric == Metric::MessagesSent => {
-                Some(MetricValue::Count(messages.span.count))
+    /// A window in which nothing was counted.
+    pub(crate) fn empty(counted: &Counted) -> Self {
+        match counted {
+            Counted::Messages => Self::Messages(Box::default()),
+            Counted::Denials => Self::Denials(Box::default()),
+            Counted::Addresses => Self::Addresses(Box::default()),
+            Counted::Deliveries | Counted::Attempts | Counted::Disconnects => {
+                let Span { count, first, last } = Span::default();
+                Self::Count { count, first, last }
             }
-            Tally::Messages(messages) => {
-                (messages.span.count > 0).then_some(MetricValue::Count(messages.bytes_max))
+            Counted::Increments(_) => Self::Total(0),
+            Counted::Gauge(_) => Self::Last(None),
+        }
+    }
+
+    /// How many were counted, and when; nothing where the tally keeps no moments.
+    pub(crate) fn span(&self) -> Span {
+        match self {
+            Self::Count { count, first, last } => {
+                Span { count: *count, first: *first, last: *last }
             }
-            Tally::Addresses(addresses) => (!addresses.is_empty())
-                .then(|| MetricValue::Addresses(addresses.iter().copied().collect())),
+            Self::Messages(messages) => messages.span,
+            Self::Denials(denials) => denials.span,
+            Self::Addresses(_) | Self::Total(_) | Self::Last(_) => Span::default(),
         }
     }
 
-    /// What the window's judgement rests on.
-    pub(crate) fn evidence(&self) -> Evidence {
-        let start = self.start;
-        match &self.tally {
-            Tally::Count(span) if span.count > 0 => Evidence::Count {
-                count: span.count,
-                first_at: span.first_at(start),
-                last_at: span.last_at(start),
-            },
-            Tally::Messages(messages) => match &messages.largest_topic {
-                Some(topic) => Evidence::Messages {
-                    count: messages.span.count,
-                    first_at: messages.span.first_at(start),
-                    last_at: messages.span.last_at(start),
-                    largest_bytes: messages.bytes_max,
-                    largest_topic: Arc::clone(topic),
-                },
-                None => Evidence::Nothing,
-            },
-            Tally::Denials(denials) => match &denials.last {
-                Some((action, resource)) => Evidence::Denials {
-                    count: denials.span.count,
-                    first_at: denials.span.first_at(start),
-                    last_at: denials.span.last_at(start),
-                    last_action: action.clone().into_owned(),
-                    last_resource: Arc::clone(resource),
-                },
-                None => Evidence::Nothing,
-            },
-            Tally::Addresses(addresses) => Evidence::Addresses(addresses.clone()),
-            Tally::Count(_) => Evidence::Nothing,
-        }
-    }
-
-    /// When the last thing in it happened; its end if the tally keeps no moments or is empty.
-    pub(crate) fn last_at(&self, len: WindowLen) -> Timestamp {
-        let span = match &self.tally {
-            Tally::Count(span) => *span,
-            Tally::Messages(messages) => messages.span,
-            Tally::Denials(denials) => denials.span,
-            Tally::Addresses(_) => Span::default(),
-        };
-        if span.count > 0 { span.last_at(self.start) } else { self.start + len.as_millis() }
-    }
-}
-
-impl Span {
-    fn add(&mut self, start: Timestamp, count: u64, first_at: Timestamp, last_at: Timestamp) {
-        // INVARIANT (one second): a folded observation lies in one window, so the clamp changes
-        // nothing; should an edge ever break it, evidence is off by a second and nothing else.
-        let hour_ms = 3_600_000;
-        let offset = |at: Timestamp| {
-            u32::try_from(at.millis_since(start).clamp(0, hour_ms)).unwrap_or_default()
-        };
-        let (first_ms, last_ms) = (offset(first_at), offset(last_at));
-        if self.count == 0 {
-            *self = Self { count, first_ms, last_ms };
-        } else {
-            self.count = self.count.saturating_add(count);
-            self.first_ms = self.first_ms.min(first_ms);
-            self.last_ms = self.last_ms.max(last_ms);
-        }
-    }
-
-    /// When the first came.
-    pub(crate) fn first_at(&self, start: Timestamp) -> Timestamp {
-        start + i64::from(self.first_ms)
-    }
-
-    /// When the last came.
-    pub(crate) fn last_at(&self, start: Timestamp) -> Timestamp {
-        start + i64::from(self.last_ms)
-    }
-}
-
-impl Messages {
-    fn add(&mut self, start: Timestamp, published: &Published) {
-        let is_first = self.span.count == 0;
-        self.span.add(start, published.count, published.first_at, published.last_at);
-        self.bytes_total = self.bytes_total.saturating_add(published.bytes_total);
-        self.bytes_min =
-            if is_first { published.bytes_min } else { self.bytes_min.min(published.bytes_min) };
-        if is_first || published.bytes_max > self.bytes_max {
-            self.bytes_max = published.bytes_max;
-            self.largest_topic = Some(Arc::clone(&published.largest_topic));
+    /// What a judgement of the window that starts at `start` rests on.
+    pub(crate) fn evidence(&self, start: Timestamp) -> Evidence {
+        match self {
+            Self::Count { .. } => self.span().evidence(start),
+            Self::Messages(messages) => messages.evidence(start),
+            Self::Denials(denials) => denials.evidence(start),
+            Self::Addresses(addresses) => Evidence::Addresses(addresses.list().to_vec()),
+            Self::Total(_) | Self::Last(_) => Evidence::Nothing,
         }
     }
 }
 
-impl Denials {
-    fn add(&mut self, start: Timestamp, denied: &Denied) {
-        let is_last =
-            self.span.count == 0 || denied.last_at >= start + i64::from(self.span.last_ms);
-        self.span.add(start, denied.count, denied.first_at, denied.last_at);
-        if is_last {
-            let action = Cow::Borrowed(denied.last_action);
-            self.last = Some((action, Arc::clone(&denied.last_resource)));
-        }
-    }
+/// Whether a tally is one of what is counted.
+pub(crate) fn fits(tally: &Tally, counted: &Counted) -> bool {
+    std::mem::discriminant(tally) == std::mem::discriminant(&Tally::empty(counted))
 }
 
-/// Adds an address to a sorted list, within the bound. Over the bound, one that is outside the
-/// normal takes the place of one that is not; among equals the earlier one stays.
-fn add_address(addresses: &mut Vec<IpAddr>, address: IpAddr, offends: impl Fn(&IpAddr) -> bool) {
-    let Err(place) = addresses.binary_search(&address) else { return };
-    if addresses.len() < SOURCE_ADDRESSES_PER_WINDOW_MAX {
-        addresses.insert(place, address);
-    } else if offends(&address)
-        && let Some(normal) = addresses.iter().rposition(|kept| !offends(kept))
-    {
-        addresses[normal] = address;
-        addresses.sort_unstable();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    #[test]
-    fn over_the_bound_addresses_outside_the_normal_are_kept_first() {
-        let is_odd = |address: &IpAddr| match address {
-            IpAddr::V4(v4) => v4.octets()[3] % 2 == 1,
-            IpAddr::V6(_) => false,
-        };
-        let address = |n: usize| IpAddr::V4(Ipv4Addr::new(10, 0, (n / 256) as u8, n as u8));
-        let mut addresses = Vec::new();
-        for n in (0..400).step_by(2) {
-            add_address(&mut addresses, address(n), is_odd);
-        }
-        assert_eq!(addresses.len(), SOURCE_ADDRESSES_PER_WINDOW_MAX);
-        for n in 0..400 {
-            add_address(&mut addresses, address(n), is_odd);
-        }
-        assert_eq!(addresses.len(), SOURCE_ADDRESSES_PER_WINDOW_MAX);
-        assert!(addresses.iter().all(is_odd));
-        assert!(addresses.is_sorted());
-    }
-}
+/// Sizes that the figures of docs/performance.md rest on.
+const _: () = {
+    assert!(size_of::<Tally>() == 16);
+    assert!(size_of::<Window>() == 24);
+    assert!(size_of::<Messages>() <= 48);
+    assert!(size_of::<Denials>() <= 64);
+    assert!(size_of::<Addresses>() == 24);
+};

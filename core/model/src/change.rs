@@ -1,6 +1,8 @@
 //! What a committed transaction changed, for whoever has to decide again.
 
-use crate::{CertificateId, FunctionName, GroupName, PolicyName, ProfileName, ThingName};
+use crate::{
+    CertificateId, DimensionName, FunctionName, GroupName, PolicyName, ProfileName, ThingName,
+};
 
 /// A noun whose change may change somebody's rights or what is watched.
 ///
@@ -17,6 +19,10 @@ pub enum Change {
     Policy(PolicyName),
     /// A security profile: made, changed, deleted, attached or detached.
     Profile(ProfileName),
+    /// A dimension: its topic filters.
+    Dimension(DimensionName),
+    /// A task of mitigation actions was started or canceled.
+    MitigationTask,
     /// A function: its configuration or its code.
     Function(FunctionName),
     /// Something waits in the outbox.

@@ -1,6 +1,7 @@
 //! Names and identifiers: checked once, when they are made.
 
 use std::fmt;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -67,15 +68,17 @@ fn check(
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $what:literal, $max:expr, $allowed:literal, $is_allowed:expr) => {
         $(#[$doc])*
+        ///
+        /// Clones share the text.
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $type(String);
+        pub struct $type(Arc<str>);
 
         impl $type {
             /// Checks the text and makes the name.
             ///
             /// # Errors
             /// [`NameError`] says which rule the text breaks.
-            pub fn parse(text: impl Into<String>) -> Result<Self, NameError> {
+            pub fn parse(text: impl Into<Arc<str>>) -> Result<Self, NameError> {
                 let text = text.into();
                 check($what, &text, $max, $allowed, $is_allowed)?;
                 Ok(Self(text))
@@ -197,19 +200,19 @@ name!(
 impl ViolationId {
     /// Takes the digest that names a violation and writes it as 32 lower-case hex digits.
     pub fn from_digest(digest: [u8; 16]) -> Self {
-        Self(hex(&digest))
+        Self(hex(&digest).into())
     }
 }
 
 impl From<&ThingName> for DeviceName {
     fn from(thing: &ThingName) -> Self {
-        Self(thing.0.clone())
+        Self(Arc::clone(&thing.0))
     }
 }
 
 impl From<&ClientId> for DeviceName {
     fn from(client: &ClientId) -> Self {
-        Self(client.0.clone())
+        Self(Arc::clone(&client.0))
     }
 }
 

@@ -63,6 +63,23 @@ pub const CONSECUTIVE_DATAPOINTS_MAX: u8 = 10;
 /// id shared by a botnet has many, and the judgement needs only those outside the normal.
 pub const SOURCE_ADDRESSES_PER_WINDOW_MAX: usize = 64;
 
+/// Reports whose increments are kept apart to be summed over a trailing window, per metric: an hour
+/// of reports every 5 s. Beyond half of it neighbours are added up, and the old end of the window
+/// gets coarse: by 9 s in an hour.
+pub const INCREMENTS_PER_METRIC_MAX: usize = 720;
+
+/// Report ids that are remembered to find one that comes again: agents that repeat a report do so at
+/// once, and the numbers of an honest one grow.
+pub const REPORT_IDS_REMEMBERED: usize = 4;
+
+/// How long a connected device that reports may be without a report before alarms say so, in
+/// milliseconds: three times AWS's shortest interval, so that one lost report is none.
+pub const REPORT_MISSING_AFTER_MS: i64 = 15 * 60 * 1000;
+
+/// Ports, destinations or addresses that the evidence of one judgement names. The value of the
+/// violation has them all; the evidence is for a person to look at.
+pub const EVIDENCE_ELEMENTS_MAX: usize = 64;
+
 /// Largest page of a list operation. Source: aws `maxResults`.
 pub const PAGE_MAX: usize = 250;
 
@@ -87,8 +104,12 @@ pub const FUNCTION_FILES_MAX: usize = 20_000;
 /// Environment of a function, names and values together. Source: AWS Lambda quotas (4 KB).
 pub const FUNCTION_ENVIRONMENT_BYTES_MAX: usize = 4 * 1024;
 
-/// Retained messages of one client: one device must not fill the room of all others.
+/// Retained messages of one device, whichever of its connections they came from: one device must not fill the room of all others.
 pub const RETAINED_PER_CLIENT_MAX: usize = 1_000;
+
+/// Different (dimension, operator) pairs that all security profiles use together. Sessions mark each
+/// topic with the pairs that it lies in, one bit of a machine word for each.
+pub const SLICES_MAX: usize = 64;
 
 /// Bounds of the MQTT edge that an operator may set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,10 +126,22 @@ pub struct MqttLimits {
     pub inflight_max: u16,
     /// Messages waiting for one client. Default 1,000.
     pub queue_messages_max: usize,
-    /// Bytes waiting for one client. Default 1 MiB.
+    /// Bytes waiting for one client, and as many again that were sent and not acknowledged. Default
+    /// 1 MiB.
     pub queue_bytes_max: usize,
+    /// Bytes waiting for all clients together, sent and not acknowledged ones included. Default
+    /// 1 GiB: each of 200,000 sessions may have 1 MiB, and a storm of messages to absent clients
+    /// would fill them all. A message counts for each client that it waits for, though it is there
+    /// once.
+    pub queues_bytes_max: usize,
     /// Subscriptions of one session. Default 1,000.
     pub subscriptions_max: usize,
+    /// Subscriptions of all sessions together. Default 1,000,000, ten for each connection: of usual
+    /// filters that is half a gigabyte.
+    pub subscriptions_in_all_max: usize,
+    /// Bytes of wills that wait for their delay. Default 64 MiB: a will may be as large as any
+    /// message and outlive its session, so that a client that comes and goes leaves many.
+    pub delayed_wills_bytes_max: usize,
     /// Filters in one SUBSCRIBE packet. Default 100.
     pub filters_per_subscribe_max: usize,
     /// Longest topic name or filter, in bytes. Default 1,024.
@@ -139,7 +172,10 @@ impl Default for MqttLimits {
             inflight_max: 100,
             queue_messages_max: 1_000,
             queue_bytes_max: 1024 * 1024,
+            queues_bytes_max: 1024 * 1024 * 1024,
             subscriptions_max: 1_000,
+            subscriptions_in_all_max: 1_000_000,
+            delayed_wills_bytes_max: 64 * 1024 * 1024,
             filters_per_subscribe_max: 100,
             topic_bytes_max: 1_024,
             topic_levels_max: 32,

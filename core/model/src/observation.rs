@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{ClientId, DeviceName, Timestamp};
+use crate::{ClientId, DeviceName, MetricDimension, Report, Timestamp};
 
 /// Something the edge saw, of one device.
 ///
@@ -16,6 +16,10 @@ pub struct Observation {
     pub at: Timestamp,
     /// Whom it is counted for.
     pub device: DeviceName,
+    /// Which part of what happened is told: none tells the whole, and every message, delivery and
+    /// denial is told so once. Where behaviors look at a dimension, the part of the same that lies
+    /// in it is told again under the dimension's name.
+    pub slice: Option<Arc<MetricDimension>>,
     /// What happened.
     pub fact: Fact,
 }
@@ -53,6 +57,13 @@ pub enum Fact {
     },
     /// Requests of the device were denied by its policies.
     Denied(Denied),
+    /// The device, or a gateway for it, gave a report that was accepted.
+    Reported(Arc<Report>),
+    /// The device, or a gateway for it, gave a report that was not accepted.
+    ReportRefused {
+        /// Whether an increment in it was negative: a counter ran backward.
+        ran_backward: bool,
+    },
 }
 
 /// Accepted messages of one second.

@@ -1,6 +1,8 @@
 //! Security profiles: named sets of behaviors, and what they are attached to.
 
-use crate::{Account, ArnError, Behavior, GroupName, Metric, ProfileName, Timestamp};
+use crate::{
+    Account, ArnError, Behavior, GroupName, Metric, MetricDimension, ProfileName, Timestamp,
+};
 
 /// A named set of behaviors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,13 +16,35 @@ pub struct SecurityProfile {
     /// Who is told of violation events.
     pub alert_targets: Vec<AlertTarget>,
     /// Metrics whose values are kept although no behavior judges them.
-    pub retained_metrics: Vec<Metric>,
+    pub retained_metrics: Vec<RetainedMetric>,
+    /// Where values of exporting behaviors and metrics are published.
+    pub export: Option<MetricsExport>,
     /// Starts at 1 and grows by one with every change.
     pub version: u64,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it last changed.
     pub modified_at: Timestamp,
+}
+
+/// A metric whose values are kept although no behavior judges it. Source: aws `MetricToRetain`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RetainedMetric {
+    /// What is measured.
+    pub metric: Metric,
+    /// Which part of it, if not all.
+    pub dimension: Option<MetricDimension>,
+    /// Whether its values are published to the profile's export topic.
+    pub export: bool,
+}
+
+/// Where a profile's values are published. Source: aws `MetricsExportConfig`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsExport {
+    /// MQTT topic, 1 to 512 characters.
+    pub mqtt_topic: String,
+    /// Kept and given back; there are no roles to assume here.
+    pub role_arn: String,
 }
 
 /// Who is told. Source: aws `AlertTarget`; the only kind of key is `SNS`.

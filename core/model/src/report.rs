@@ -10,7 +10,7 @@ use crate::{CustomMetricName, Number};
 ///
 /// A section that the report leaves out is `None`: nothing was measured, which is not the same as
 /// an empty list or a zero. Source: AWS guide "Device-side metrics", device metrics document.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// What the device numbers its reports with: seconds, milliseconds or a counter. Meant to grow,
     /// but a reboot may make it fall.
@@ -82,7 +82,7 @@ pub struct NetworkStats {
 }
 
 /// The value of a custom metric. Source: aws `CustomMetricType`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CustomValue {
     /// `number`.
     Number(Number),

@@ -14,16 +14,19 @@ impl Timestamp {
     pub const EPOCH: Timestamp = Timestamp(0);
 
     /// Takes milliseconds since the epoch.
+    #[inline]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
     /// Takes whole seconds since the epoch.
+    #[inline]
     pub const fn from_secs(secs: i64) -> Self {
         Self(secs.saturating_mul(1000))
     }
 
     /// Milliseconds since the epoch.
+    #[inline]
     pub const fn as_millis(self) -> i64 {
         self.0
     }
@@ -36,16 +39,19 @@ impl Timestamp {
     /// The start of the clock-aligned period of `len_ms` that this moment lies in.
     ///
     /// `len_ms` must be positive. A moment on a boundary starts the period after it.
+    #[inline]
     pub const fn floor(self, len_ms: i64) -> Self {
         Self(self.0 - self.0.rem_euclid(len_ms))
     }
 
     /// Milliseconds from `earlier` to this moment; negative if `earlier` is later.
+    #[inline]
     pub const fn millis_since(self, earlier: Timestamp) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
 
     /// This moment moved by `millis`, stopping at the ends of the range.
+    #[inline]
     pub const fn plus_millis(self, millis: i64) -> Self {
         Self(self.0.saturating_add(millis))
     }
@@ -53,6 +59,7 @@ impl Timestamp {
 
 impl Add<i64> for Timestamp {
     type Output = Timestamp;
+    #[inline]
     fn add(self, millis: i64) -> Timestamp {
         self.plus_millis(millis)
     }
@@ -60,6 +67,7 @@ impl Add<i64> for Timestamp {
 
 impl Sub<i64> for Timestamp {
     type Output = Timestamp;
+    #[inline]
     fn sub(self, millis: i64) -> Timestamp {
         self.plus_millis(-millis)
     }

@@ -1,9 +1,12 @@
 //! Violations: one alarm's life, its events, and why.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::{Behavior, DeviceName, MetricValue, ProfileName, Timestamp, ViolationId, WindowLen};
+use crate::{
+    Behavior, DeviceName, MetricValue, Percentile, ProfileName, Quantity, Timestamp, ViolationId,
+    WindowLen,
+};
 
 /// An alarm that is on: of one behavior, for one device.
 ///
@@ -154,6 +157,63 @@ pub struct Explanation {
     pub early: bool,
     /// What it rests on.
     pub evidence: Evidence,
+    /// What else speaks for or against the device, or for or against its own word.
+    pub notes: Vec<Note>,
+}
+
+/// Something that does not decide, but that whoever looks into an alarm wants to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// For machines.
+    pub kind: NoteKind,
+    /// For people: one sentence.
+    pub sentence: String,
+}
+
+/// What a note is about. All of them are about what the device says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NoteKind {
+    /// The broker took more from the device than its report owns up to.
+    BytesOutDisagrees,
+    /// A list that held violating elements is empty at once.
+    EmptyAfterViolation,
+    /// A counter of the device ran backward: an increment was negative.
+    CounterRanBackward,
+    /// A report's id is lower than one before: the device began anew, or an old report came again.
+    ReportIdFell,
+    /// A report's id was seen before.
+    ReportIdRepeated,
+    /// The device is connected and reports no more.
+    ReportMissing,
+}
+
+impl NoteKind {
+    /// All of them.
+    pub const ALL: [NoteKind; 6] = [
+        NoteKind::BytesOutDisagrees,
+        NoteKind::EmptyAfterViolation,
+        NoteKind::CounterRanBackward,
+        NoteKind::ReportIdFell,
+        NoteKind::ReportIdRepeated,
+        NoteKind::ReportMissing,
+    ];
+
+    /// The word for it in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BytesOutDisagrees => "bytes-out-disagrees",
+            Self::EmptyAfterViolation => "empty-after-violation",
+            Self::CounterRanBackward => "counter-ran-backward",
+            Self::ReportIdFell => "report-id-fell",
+            Self::ReportIdRepeated => "report-id-repeated",
+            Self::ReportMissing => "report-missing",
+        }
+    }
+
+    /// Reads the word.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
 }
 
 /// What a judgement rests on.
@@ -200,6 +260,34 @@ pub enum Evidence {
     Absence {
         /// Since when.
         since: Timestamp,
+    },
+    /// What the device's reports say.
+    Reports {
+        /// How many reports were looked at.
+        count: u64,
+        /// When the first came.
+        first_at: Timestamp,
+        /// When the last came.
+        last_at: Timestamp,
+        /// Id of the last.
+        last_id: u64,
+    },
+    /// Listening ports that a report names, with what they are bound to: those outside the normal
+    /// if it violates.
+    ListeningPorts(Vec<(u16, Option<Box<str>>)>),
+    /// The other ends of TCP connections that a report names: those outside the normal if it
+    /// violates.
+    Destinations(Vec<SocketAddr>),
+    /// The devices of a profile, compared with each other.
+    Fleet {
+        /// What this device had.
+        value: Quantity,
+        /// The percentile that it was compared with.
+        percentile: Percentile,
+        /// What that came to.
+        limit: Quantity,
+        /// How many devices had a value.
+        devices: u64,
     },
     /// Nothing was measured: the judgement is about the watching itself (an invalidated alarm, a
     /// silent window).

@@ -44,7 +44,7 @@ impl DecodeError {
 
 /// A packet that ends the connection: what a well-behaved client does not send.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Violation {
+pub enum ProtocolError {
     /// The bytes are no acceptable packet.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -84,7 +84,7 @@ pub enum Violation {
     },
 }
 
-impl Violation {
+impl ProtocolError {
     /// The code that an MQTT 5 client is told.
     pub const fn reason(&self) -> ReasonCode {
         match self {

@@ -21,8 +21,8 @@ pub mod text;
 pub mod topic;
 pub mod trie;
 
-pub use error::{DecodeError, Violation};
-pub use message::{Delivery, Message};
+pub use error::{DecodeError, ProtocolError};
+pub use message::{Delivery, Message, Shared};
 pub use packet::{Packet, PacketId, Version};
 pub use qos::QoS;
 pub use reason::ReasonCode;

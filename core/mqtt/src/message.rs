@@ -6,7 +6,7 @@ use bytes::Bytes;
 use picket_model::Timestamp;
 
 use crate::packet::MessageProperties;
-use crate::{QoS, TopicName};
+use crate::{QoS, TopicFilter, TopicName};
 
 /// Bytes that a waiting message takes besides its payload, topic and properties.
 const OVERHEAD_BYTES: usize = 128;
@@ -42,17 +42,7 @@ impl Message {
 
     /// Bytes of memory to reckon with, for bounds.
     pub fn cost_bytes(&self) -> usize {
-        let text = |text: &Option<crate::Text>| text.as_ref().map_or(0, |text| text.len());
-        let properties = self.properties.as_ref().map_or(0, |given| {
-            text(&given.content_type)
-                + text(&given.response_topic)
-                + given.correlation_data.as_ref().map_or(0, Bytes::len)
-                + given
-                    .user
-                    .iter()
-                    .map(|(name, value)| name.len() + value.len() + 64)
-                    .sum::<usize>()
-        });
+        let properties = self.properties.as_deref().map_or(0, MessageProperties::cost_bytes);
         OVERHEAD_BYTES + self.payload.len() + self.topic.as_str().len() + properties
     }
 
@@ -80,4 +70,17 @@ pub struct Delivery {
     pub retain: bool,
     /// Ids of the subscriptions that it is for.
     pub subscription_ids: Option<Arc<[u32]>>,
+    /// Set where the subscriber is one of a group, any of which could get it.
+    pub shared: Option<Arc<Shared>>,
+}
+
+/// What passing a message on to another member of its group needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// The group's filter, its name included.
+    pub filter: TopicFilter,
+    /// The retain flag as published.
+    pub retain: bool,
+    /// The members that were found not to be allowed it, by whatever numbers the caller gives them.
+    pub denied_to: Vec<u64>,
 }

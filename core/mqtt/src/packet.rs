@@ -141,6 +141,16 @@ impl MessageProperties {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Bytes of memory to reckon with, for bounds.
+    pub fn cost_bytes(&self) -> usize {
+        let text = |text: &Option<Text>| text.as_ref().map_or(0, |text| text.len());
+        let user = self.user.iter().map(|(name, value)| name.len() + value.len() + 64);
+        text(&self.content_type)
+            + text(&self.response_topic)
+            + self.correlation_data.as_ref().map_or(0, Bytes::len)
+            + user.sum::<usize>()
+    }
 }
 
 /// CONNACK.

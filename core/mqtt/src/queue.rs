@@ -133,7 +133,13 @@ mod tests {
         let qos = QoS::from_u8(qos).unwrap();
         let payload = vec![0; payload_bytes].into();
         let message = Message::received(topic, payload, qos, None, Timestamp::EPOCH);
-        Delivery { message: Arc::new(message), qos, retain: false, subscription_ids: None }
+        Delivery {
+            message: Arc::new(message),
+            qos,
+            retain: false,
+            subscription_ids: None,
+            shared: None,
+        }
     }
 
     proptest! {

@@ -1,8 +1,13 @@
 //! Finds filters by name and names by filter, without looking at all of them.
 
 use std::collections::BTreeMap;
+use std::ops::{Bound, ControlFlow};
+use std::str::Split;
 
 use crate::{TopicFilter, TopicName};
+
+/// Levels of a name or a filter, left to right.
+type Levels<'t> = Split<'t, char>;
 
 /// Values kept under topic filters, several under one filter with different keys.
 ///
@@ -72,6 +77,19 @@ impl<K: Ord, V> FilterTrie<K, V> {
         })
     }
 
+    /// The value under a filter and key.
+    pub fn get(&self, filter: &TopicFilter, key: &K) -> Option<&V> {
+        let mut node = &self.root;
+        for level in filter.levels() {
+            node = match level {
+                "#" => return node.below.get(key),
+                "+" => node.any.as_deref()?,
+                _ => node.children.get(level)?,
+            };
+        }
+        node.here.get(key)
+    }
+
     fn entries_mut(&mut self, filter: &TopicFilter) -> &mut BTreeMap<K, V> {
         self.root.descend(filter)
     }
@@ -87,6 +105,15 @@ impl<K: Ord, V> FilterTrie<K, V> {
     pub fn matching<'a>(&'a self, name: &TopicName, mut found: impl FnMut(&'a K, &'a V)) {
         // [MQTT-4.7.2-1]
         self.root.matching(name.levels(), name.is_hidden(), &mut found);
+    }
+
+    /// Gives every value whose filter covers another one, that is, matches whatever the other
+    /// matches, to `found`, in no order that means anything.
+    ///
+    /// Level by level: `+/#` is not said to cover `#`, though there is no name between them.
+    pub fn covering<'a>(&'a self, filter: &TopicFilter, mut found: impl FnMut(&'a K, &'a V)) {
+        let is_hidden = filter.filter().starts_with('$');
+        self.root.matching(filter.levels(), is_hidden, &mut found);
     }
 }
 
@@ -134,9 +161,10 @@ impl<K: Ord, V> FilterNode<K, V> {
         }
     }
 
+    /// The levels are those of a name, or of a filter that is to be covered.
     fn matching<'a>(
         &'a self,
-        mut levels: std::str::Split<'_, char>,
+        mut levels: Levels<'_>,
         wildcards_are_blind: bool,
         found: &mut impl FnMut(&'a K, &'a V),
     ) {
@@ -150,8 +178,10 @@ impl<K: Ord, V> FilterNode<K, V> {
         if let Some(child) = self.children.get(level) {
             child.matching(levels.clone(), false, found);
         }
+        // What stands for any number of levels is covered only by its like, found above.
         if let Some(any) = &self.any
             && !wildcards_are_blind
+            && level != "#"
         {
             any.matching(levels, false, found);
         }
@@ -226,9 +256,19 @@ impl<V> NameTrie<V> {
         removed
     }
 
-    /// Gives every value whose name matches to `found`, ordered by levels.
-    pub fn matching<'a>(&'a self, filter: &TopicFilter, mut found: impl FnMut(&'a V)) {
-        self.root.matching(filter.levels(), true, &mut found);
+    /// Gives the values whose names match to `found`, ordered by levels, until it breaks off. With
+    /// `after`, only those behind that name, whether it is there or not.
+    ///
+    /// Beginning in the middle costs no more than beginning at the front.
+    pub fn matching<'a>(
+        &'a self,
+        filter: &TopicFilter,
+        after: Option<&TopicName>,
+        mut found: impl FnMut(&'a V) -> ControlFlow<()>,
+    ) {
+        let after = after.map(TopicName::levels);
+        // Whether it broke off is the caller's to know.
+        let _ = self.root.matching(filter.levels(), after, true, &mut found);
     }
 
     /// Forgets every value that `keep` refuses.
@@ -256,33 +296,73 @@ impl<V> NameNode<V> {
         removed
     }
 
+    /// `after` is there where the way to this node is the beginning of the name that the search
+    /// begins behind: its levels that follow.
     fn matching<'a>(
         &'a self,
-        mut levels: std::str::Split<'_, char>,
+        mut levels: Levels<'_>,
+        after: Option<Levels<'_>>,
         is_first: bool,
-        found: &mut impl FnMut(&'a V),
-    ) {
-        // [MQTT-4.7.2-1]
-        let seen =
-            || self.children.iter().filter(move |(level, _)| !(is_first && level.starts_with('$')));
+        found: &mut impl FnMut(&'a V) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         match levels.next() {
-            None => self.here.iter().for_each(found),
-            Some("#") => {
-                self.here.iter().for_each(&mut *found);
-                seen().for_each(|(_, child)| child.all(found));
+            None if after.is_none() => self.here.iter().try_for_each(found),
+            None => ControlFlow::Continue(()),
+            Some("#") => self.all(after, is_first, found),
+            Some("+") => {
+                let mut children = self.children_after(after, is_first);
+                children.try_for_each(|(child, after)| {
+                    child.matching(levels.clone(), after, false, found)
+                })
             }
-            Some("+") => seen().for_each(|(_, child)| child.matching(levels.clone(), false, found)),
             Some(level) => {
-                if let Some(child) = self.children.get(level) {
-                    child.matching(levels, false, found);
+                let Some(child) = self.children.get(level) else {
+                    return ControlFlow::Continue(());
+                };
+                let Some(mut after) = after else {
+                    return child.matching(levels, None, false, found);
+                };
+                match after.next() {
+                    Some(first) if level < first => ControlFlow::Continue(()),
+                    Some(first) if level == first => {
+                        child.matching(levels, Some(after), false, found)
+                    }
+                    Some(_) | None => child.matching(levels, None, false, found),
                 }
             }
         }
     }
 
-    fn all<'a>(&'a self, found: &mut impl FnMut(&'a V)) {
-        self.here.iter().for_each(&mut *found);
-        self.children.values().for_each(|child| child.all(found));
+    fn all<'a>(
+        &'a self,
+        after: Option<Levels<'_>>,
+        is_first: bool,
+        found: &mut impl FnMut(&'a V) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if after.is_none() {
+            self.here.iter().try_for_each(&mut *found)?;
+        }
+        let mut children = self.children_after(after, is_first);
+        children.try_for_each(|(child, after)| child.all(after, false, found))
+    }
+
+    /// The children that a search behind a name has to see, each with the levels that are left of
+    /// that name.
+    fn children_after<'a, 'n>(
+        &'a self,
+        after: Option<Levels<'n>>,
+        is_first: bool,
+    ) -> impl Iterator<Item = (&'a Self, Option<Levels<'n>>)> {
+        let mut after = after;
+        let first = after.as_mut().and_then(Iterator::next);
+        let from = first.map_or(Bound::Unbounded, Bound::Included);
+        // [MQTT-4.7.2-1]
+        let is_seen = move |level: &str| !(is_first && level.starts_with('$'));
+        let children = self.children.range::<str, _>((from, Bound::Unbounded));
+        children.filter(move |(level, _)| is_seen(level)).map(move |(level, child)| {
+            let is_on_the_way = first.is_some_and(|first| **level == *first);
+            (child, after.clone().filter(|_| is_on_the_way))
+        })
     }
 
     fn retain(&mut self, keep: &mut impl FnMut(&V) -> bool) {
@@ -341,6 +421,9 @@ mod tests {
                 prop_assert_eq!(trie.remove(filter, key), naive.remove(&(filter.clone(), *key)));
             }
             prop_assert_eq!(trie.len(), naive.len());
+            for (filter, key) in &filters {
+                prop_assert_eq!(trie.get(filter, key), naive.get(&(filter.clone(), *key)));
+            }
             for name in &names {
                 let mut found = Vec::new();
                 trie.matching(name, |key, value| found.push((*value, *key)));
@@ -358,10 +441,39 @@ mod tests {
         }
 
         #[test]
+        fn what_covers_a_filter_matches_all_that_it_matches(
+            filters in vec(filter(), 0..20),
+            covered in filter(),
+            names in vec(name(), 1..8),
+        ) {
+            let mut trie = FilterTrie::new();
+            for (key, filter) in filters.iter().enumerate() {
+                trie.insert(filter, key, ());
+            }
+            let mut found = BTreeSet::new();
+            trie.covering(&covered, |key, ()| { found.insert(*key); });
+            for (key, filter) in filters.iter().enumerate() {
+                if found.contains(&key) {
+                    let missed = names.iter().find(|it| covered.matches(it) && !filter.matches(it));
+                    prop_assert_eq!(missed, None, "{} does not cover {}", filter, covered);
+                }
+                if filter == &covered || (filter.filter() == "#" && !covered.filter().starts_with('$')) {
+                    prop_assert!(found.contains(&key), "{} covers {}", filter, covered);
+                }
+                // Without wildcards a filter is a name, and covered by what matches it.
+                if let Ok(name) = TopicName::parse(covered.filter(), &LIMITS) {
+                    prop_assert_eq!(found.contains(&key), filter.matches(&name));
+                }
+            }
+        }
+
+        #[test]
         fn a_name_trie_finds_what_a_scan_finds(
             names in vec(name(), 0..20),
             removed in vec(any::<prop::sample::Index>(), 0..10),
             filters in vec(filter(), 1..8),
+            portion in 1_usize..4,
+            others in vec(name(), 1..4),
         ) {
             let mut trie = NameTrie::new();
             let mut naive = BTreeSet::new();
@@ -375,10 +487,31 @@ mod tests {
             }
             prop_assert_eq!(trie.len(), naive.len());
             for filter in &filters {
-                let mut found = BTreeSet::new();
-                trie.matching(filter, |name| { found.insert(name.clone()); });
-                let expected: BTreeSet<_> = naive.iter().filter(|name| filter.matches(name)).cloned().collect();
-                prop_assert_eq!(found, expected, "{}", filter);
+                let mut expected: Vec<_> = naive.iter().filter(|it| filter.matches(it)).cloned().collect();
+                expected.sort_by(|a, b| a.levels().cmp(b.levels()));
+                // In one go, and in portions that begin where the last one broke off.
+                for portion in [usize::MAX, portion] {
+                    let mut found: Vec<TopicName> = Vec::new();
+                    loop {
+                        let before = found.len();
+                        let after = found.last().cloned();
+                        trie.matching(filter, after.as_ref(), |name| {
+                            found.push(name.clone());
+                            let is_full = found.len() - before == portion;
+                            if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                        });
+                        if found.len() - before < portion { break }
+                    }
+                    prop_assert_eq!(&found, &expected, "{}", filter);
+                }
+                // Behind a name that need not be there.
+                for name in &others {
+                    let mut found = Vec::new();
+                    trie.matching(filter, Some(name), |name| { found.push(name.clone()); ControlFlow::Continue(()) });
+                    let mut expected = expected.clone();
+                    expected.retain(|it| it.levels().gt(name.levels()));
+                    prop_assert_eq!(found, expected, "{} after {}", filter, name);
+                }
             }
             trie.retain(|name| name.is_hidden());
             prop_assert_eq!(trie.len(), naive.iter().filter(|name| name.is_hidden()).count());

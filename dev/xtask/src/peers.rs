@@ -14,8 +14,11 @@ use crate::repo::Repo;
 use crate::shell::{announce, output, run, step, which};
 
 /// Programs that the tests start, and the Debian package that brings them.
-const PROGRAMS: &[(&str, &str)] =
-    &[("mosquitto_pub", "mosquitto-clients"), ("mosquitto_sub", "mosquitto-clients")];
+const PROGRAMS: &[(&str, &str)] = &[
+    ("mosquitto_pub", "mosquitto-clients"),
+    ("mosquitto_sub", "mosquitto-clients"),
+    ("ip", "iproute2"),
+];
 
 /// The oldest Python that the pinned packages run on.
 const PYTHON_MIN: (u32, u32) = (3, 9);

@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use picket_store::{RegistryError, StoreError};
 use serde_json::json;
 
+use crate::limits::ERROR_MESSAGE_CHARS_MAX;
 use crate::query;
 use crate::response::Response;
 use crate::service::{Service, Wire};
@@ -41,6 +42,8 @@ pub enum ErrorKind {
     NotFound,
     /// What the request makes exists, and is different; or it is in use.
     AlreadyExists,
+    /// The task that the request starts exists, and was started by another request.
+    TaskAlreadyExists,
     /// The request rests on another version than the one there is.
     VersionConflict,
     /// A precondition of the request does not hold.
@@ -91,8 +94,14 @@ pub enum ErrorKind {
 
 impl ApiError {
     /// An error of a kind, with a sentence for the caller.
+    ///
+    /// The sentence is cut at [`ERROR_MESSAGE_CHARS_MAX`] characters.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        let mut message = message.into();
+        if let Some((end, _)) = message.char_indices().nth(ERROR_MESSAGE_CHARS_MAX) {
+            message.truncate(end);
+        }
+        Self { kind, message, source: None }
     }
 
     /// Something in the request is not as it must be.
@@ -235,6 +244,9 @@ pub(crate) const fn spelled(kind: ErrorKind, service: Service) -> (&'static str,
         (K::AlreadyExists, Lambda) => ("ResourceConflictException", 409),
         (K::AlreadyExists, Sns) => ("InvalidParameter", 400),
         (K::AlreadyExists, Sts) => ("ValidationError", 400),
+
+        // Only tasks of iot come into being so.
+        (K::TaskAlreadyExists, _) => ("TaskAlreadyExistsException", 400),
 
         (K::VersionConflict, Iot) => ("VersionConflictException", 409),
         (K::VersionConflict, IotData) => ("ConflictException", 409),

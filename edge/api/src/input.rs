@@ -87,6 +87,43 @@ pub fn at_most_chars<'a>(member: &str, text: &'a str, max: usize) -> Result<&'a 
     Ok(text)
 }
 
+/// Checks that a text can be the ARN of a role. Roles are kept and given back, never assumed.
+///
+/// Source: aws `RoleArn`, 20 to 2,048 characters.
+///
+/// # Errors
+/// A sentence.
+pub fn role_arn(text: &str) -> Result<&str, String> {
+    let is_role = (20..=2_048).contains(&text.len())
+        && text.starts_with("arn:")
+        && !text.chars().any(|c| c.is_control() || c.is_whitespace());
+    if is_role {
+        return Ok(text);
+    }
+    let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+    Err(format!(
+        "`{}` is not the ARN of a role (20 to 2048 characters, arn:aws:iam::ACCOUNT:role/NAME)",
+        shown.escape_debug()
+    ))
+}
+
+/// The caller's `clientRequestToken`: the same request with the same token is done once.
+///
+/// Source: aws `ClientRequestToken`, `[a-zA-Z0-9-_]{1,64}`. SDKs fill it in.
+///
+/// # Errors
+/// Invalid request.
+pub fn client_request_token(members: &Members) -> Result<&str, ApiError> {
+    const MEMBER: &str = "clientRequestToken";
+    let token = members.required_str(MEMBER)?;
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if token.is_empty() || token.len() > 64 || !token.chars().all(is_allowed) {
+        let rule = "Member must have 1 to 64 letters, digits, `-` and `_`";
+        return Err(invalid_value(token, MEMBER, rule));
+    }
+    Ok(token)
+}
+
 /// A moment in a query: ISO 8601 with an offset, or seconds since the epoch.
 ///
 /// # Errors
@@ -343,6 +380,21 @@ mod tests {
         for text in ["", "yesterday", "NaN", "1e300", "2024-01-02"] {
             assert!(timestamp("startTime", text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_token_has_1_to_64_letters_digits_and_dashes() {
+        let token = |token: &str| {
+            let members = Members::of(&serde_json::json!({ "clientRequestToken": token }), "");
+            client_request_token(&members.unwrap()).map(str::to_owned)
+        };
+        let uuid = "f81d4fae-7dec-11d0-a765-00a0c91e6bf6";
+        assert_eq!(token(uuid).unwrap(), uuid);
+        assert!(token(&"x".repeat(64)).is_ok());
+        for wrong in ["", "a b", "a:b", "ä", &"x".repeat(65)] {
+            assert!(token(wrong).is_err(), "{wrong}");
+        }
+        assert!(client_request_token(&Members::parse(b"{}").unwrap()).is_err());
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod iot;
 mod iotdata;
 mod lambda;
 mod metrics;
+mod mitigation;
 mod operation;
 mod query;
 mod request;

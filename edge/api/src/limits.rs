@@ -50,6 +50,14 @@ const BODY_BYTES_MAX: usize = 512 * 1024;
 /// `ThingTypeDescription`.
 pub const DESCRIPTION_CHARS_MAX: usize = 2028;
 
+/// Longest message of a refusal, in characters: ten problems of a profile's behaviors, each with its
+/// 2,048. A sentence that repeats what it refuses could be as long as a body otherwise.
+pub const ERROR_MESSAGE_CHARS_MAX: usize = 21_000;
+
+/// Tasks of mitigation actions that are in progress at once. A task of one profile may be work for
+/// minutes, and they run one after the other: whoever starts more has made a loop.
+pub const MITIGATION_TASKS_UNFINISHED_MAX: usize = 100;
+
 /// Largest body of an operation.
 ///
 /// `message_bytes_max` is what the broker takes as a payload.

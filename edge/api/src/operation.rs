@@ -45,6 +45,7 @@ pub(crate) fn operations() -> impl Iterator<Item = Operation> {
         crate::iot::OPERATIONS,
         crate::iotdata::OPERATIONS,
         crate::detect::OPERATIONS,
+        crate::mitigation::OPERATIONS,
         crate::sns::OPERATIONS,
         crate::lambda::OPERATIONS,
         crate::sts::OPERATIONS,

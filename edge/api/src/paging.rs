@@ -33,6 +33,17 @@ impl PageRequest {
         Self::read(("maxResults", size), ("nextToken", token))
     }
 
+    /// The same for an operation whose pages have at most `max` items, and as many unless the
+    /// caller says less.
+    ///
+    /// # Errors
+    /// Invalid request.
+    pub fn next_token_up_to(request: &Request, max: usize) -> Result<Self, ApiError> {
+        let size = request.query_u64("maxResults")?.unwrap_or(max as u64);
+        let size = in_range("maxResults", size, 1, max as u64)?;
+        Self::read(("maxResults", Some(size)), ("nextToken", request.query("nextToken")))
+    }
+
     /// Reads `pageSize` and `marker` of the query.
     ///
     /// # Errors

@@ -164,6 +164,16 @@ impl Api {
         route.handler.expect("the operation is done")(&self.state, request).await
     }
 
+    /// The status and AWS's name of the error that a request of a path-routed service ends with.
+    pub(crate) async fn error(&self, service: Service, line: &str, body: Value) -> (u16, String) {
+        let error = self.try_raw(service, line, &[], body.to_string().into()).await.unwrap_err();
+        let response = error.response(service, REQUEST_ID);
+        (
+            response.status.as_u16(),
+            response.headers["x-amzn-errortype"].to_str().unwrap().to_owned(),
+        )
+    }
+
     /// A request of a query-protocol service, from its fields.
     pub(crate) async fn form(&self, service: Service, fields: &[(&str, &str)]) -> Answer {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
@@ -195,4 +205,30 @@ pub(crate) fn element<'a>(xml: &'a str, name: &str) -> &'a str {
         .split_once(&format!("<{name}>"))
         .and_then(|(_, rest)| rest.split_once(&format!("</{name}>")));
     found.unwrap_or_else(|| panic!("no <{name}> in {xml}")).0
+}
+
+/// Sends a request to iot that must be refused with this status and these words.
+pub(crate) async fn refused(api: &Api, line: &str, body: Value, status: u16, expected: &str) {
+    let refusal = json(api.rest(Service::Iot, line, body).await, status);
+    let message = refusal["message"].as_str().unwrap();
+    assert!(message.contains(expected), "{line}: {message}\nshould contain\n{expected}");
+}
+
+/// Sends a request to iot that must be answered.
+pub(crate) async fn answered(api: &Api, line: &str, body: Value) -> Value {
+    json(api.rest(Service::Iot, line, body).await, 200)
+}
+
+/// All items of a list of iot, page by page.
+pub(crate) async fn paged(api: &Api, line: &str, member: &str) -> Vec<Value> {
+    let mut all = Vec::new();
+    let mut token = String::new();
+    loop {
+        let page = answered(api, &format!("GET {line}&nextToken={token}"), Value::Null).await;
+        all.extend(page[member].as_array().unwrap().iter().cloned());
+        match page["nextToken"].as_str() {
+            Some(next) => token = next.to_owned(),
+            None => return all,
+        }
+    }
 }

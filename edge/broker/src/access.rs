@@ -37,6 +37,10 @@ pub struct Access {
     pub device: DeviceName,
     /// Whether a thing of the device's name exists.
     pub registered: bool,
+    /// Whether a thing exists whose name is the client id.
+    pub is_client_registered: bool,
+    /// The things that the certificate is attached to.
+    pub things: Arc<BTreeSet<ThingName>>,
     /// The thing that the session speaks for. What it is like matters only through its rights.
     pub thing: Option<ThingName>,
     /// Whether the session may stay.
@@ -188,6 +192,8 @@ impl AccessBook {
             version: 0,
             device: DeviceName::from(&client),
             registered: false,
+            is_client_registered: false,
+            things: Arc::default(),
             thing: None,
             standing: Standing::CertificateNotActive,
             allows_anything: false,
@@ -308,7 +314,16 @@ impl AccessBook {
         facts: &mut ConnectionFacts,
         rights: Rights,
     ) -> Access {
-        let Rights { active, documents, thing, device, registered, depends_on: _ } = rights;
+        let Rights {
+            active,
+            documents,
+            thing,
+            device,
+            registered,
+            is_client_registered,
+            things,
+            depends_on: _,
+        } = rights;
         facts.thing = thing;
         let thing = facts.thing.as_ref().map(|thing| thing.name.clone());
         let permissions = Permissions::compile(&self.account, &documents, facts);
@@ -327,7 +342,17 @@ impl AccessBook {
         // Who may not stay may do nothing, also in the moment before it is gone.
         let permissions = if standing.stays() { permissions } else { Permissions::none() };
         let version = before.version;
-        Access { version, device, registered, thing, standing, allows_anything, permissions }
+        Access {
+            version,
+            device,
+            registered,
+            is_client_registered,
+            things,
+            thing,
+            standing,
+            allows_anything,
+            permissions,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

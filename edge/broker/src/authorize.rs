@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use picket_model::ClientId;
 use picket_mqtt::{TopicError, TopicFilter, TopicLimits, TopicName};
 use picket_policy::{Action, Decision};
+use picket_report::ReportTopic;
 
 use crate::access::Access;
 use crate::router::{Route, Router};
+use crate::slices::{SliceMask, SliceSet};
 
 /// Topics remembered by one session, each way. A device has a handful; a bridge with more pays for
 /// a new decision now and then.
@@ -60,11 +63,12 @@ pub(crate) struct Denial {
 
 /// A topic name that clients may publish to, as far as its form goes.
 ///
-/// Topics that begin with `$` are the server's, but for `$aws/`, which is left to the policies.
+/// Topics that begin with `$` are the server's, but for `$aws/`, which is left to the policies. There
+/// too the answers to reports are the server's.
 /// Source: AWS guide "Reserved topics".
 pub(crate) fn publishable(text: &str, limits: &TopicLimits) -> Result<TopicName, TopicError> {
     let name = TopicName::parse(text, limits)?;
-    if name.is_hidden() && !text.starts_with(AWS_TOPICS) {
+    if name.is_hidden() && (!text.starts_with(AWS_TOPICS) || ReportTopic::is_answer(text)) {
         return Err(TopicError::Reserved { text: text.to_owned() });
     }
     Ok(name)
@@ -92,9 +96,12 @@ pub(crate) struct PublishTopics {
 #[derive(Debug)]
 pub(crate) struct PublishTopic {
     pub(crate) name: TopicName,
+    /// Set where it is that of reports.
+    pub(crate) report: Option<Arc<ReportTopic>>,
     plain: Verdict,
     retained: Verdict,
     route: Option<Route>,
+    slices: Option<(u64, SliceMask)>,
 }
 
 /// A decision and the access version that it was made under.
@@ -132,7 +139,8 @@ impl PublishTopics {
                 TopicText::Name(name) => name,
             };
             let (plain, retained) = Default::default();
-            Ok(PublishTopic { name, plain, retained, route: None })
+            let report = ReportTopic::parse(name.as_str()).map(Arc::new);
+            Ok(PublishTopic { name, report, plain, retained, route: None, slices: None })
         })
     }
 
@@ -179,10 +187,24 @@ impl PublishTopic {
         }
     }
 
+    /// The slices that a client's messages of it lie in.
+    pub(crate) fn slices(&mut self, set: &SliceSet, client: &ClientId) -> SliceMask {
+        match self.slices {
+            Some((version, slices)) if version == set.version => slices,
+            _ => {
+                let slices = set.of_name(&self.name, client);
+                self.slices = Some((set.version, slices));
+                slices
+            }
+        }
+    }
+
     /// Where its messages go at this moment.
     pub(crate) fn route(&mut self, router: &Router) -> &Route {
-        let route = self.route.take().filter(|route| router.is_current(route));
-        self.route.insert(route.unwrap_or_else(|| router.route(&self.name)))
+        if self.route.as_ref().is_some_and(|route| !router.is_current(route)) {
+            self.route = None;
+        }
+        self.route.get_or_insert_with(|| router.route(&self.name))
     }
 }
 
@@ -195,30 +217,61 @@ impl Verdict {
 /// What a session knows of the topics that it is delivered messages of.
 #[derive(Debug, Default)]
 pub(crate) struct ReceiveTopics {
-    topics: Remembered<Option<(u64, bool)>>,
+    topics: Remembered<Option<Receipt>>,
     /// The topic of the last message and its answer: messages come in runs.
-    last: Option<(TopicName, u64, bool)>,
+    last: Option<(TopicName, Receipt)>,
+}
+
+/// What is remembered of a topic, and for which rights and slices that holds.
+#[derive(Clone, Copy, Debug)]
+struct Receipt {
+    access_version: u64,
+    slices_version: u64,
+    receives: Receives,
+}
+
+/// What a delivery is to a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Receives {
+    /// Whether it may have it.
+    pub(crate) is_allowed: bool,
+    /// The slices that it lies in.
+    pub(crate) slices: SliceMask,
 }
 
 impl ReceiveTopics {
-    /// Whether the session may be delivered messages of a topic now.
-    pub(crate) fn may_receive(&mut self, access: &Access, topic: &TopicName) -> bool {
-        if let Some((last, version, allowed)) = &self.last
-            && *version == access.version
+    /// Whether the session may be delivered messages of a topic now, and where they count.
+    pub(crate) fn of(
+        &mut self,
+        topic: &TopicName,
+        access: &Access,
+        set: &SliceSet,
+        client: &ClientId,
+    ) -> Receives {
+        let (access_version, slices_version) = (access.version, set.version);
+        let holds = |receipt: &Receipt| {
+            receipt.access_version == access_version && receipt.slices_version == slices_version
+        };
+        if let Some((last, receipt)) = &self.last
+            && holds(receipt)
             && last.is_same(topic)
         {
-            return *allowed;
+            return receipt.receives;
         }
-        let decided: Result<_, std::convert::Infallible> =
+        let found: Result<_, std::convert::Infallible> =
             self.topics.entry(topic.as_str().as_bytes(), || Ok(None));
-        let Ok(verdict) = decided;
-        let allowed = match verdict {
-            Some((version, allowed)) if *version == access.version => *allowed,
-            _ => access.decide(Action::Receive, topic.as_str()).is_allowed(),
-        };
-        *verdict = Some((access.version, allowed));
-        self.last = Some((topic.clone(), access.version, allowed));
-        allowed
+        let Ok(remembered) = found;
+        let receipt = remembered.filter(holds).unwrap_or_else(|| Receipt {
+            access_version,
+            slices_version,
+            receives: Receives {
+                is_allowed: access.decide(Action::Receive, topic.as_str()).is_allowed(),
+                slices: set.of_name(topic, client),
+            },
+        });
+        *remembered = Some(receipt);
+        self.last = Some((topic.clone(), receipt));
+        receipt.receives
     }
 }
 

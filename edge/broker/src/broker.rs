@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use picket_model::limits::MqttLimits;
-use picket_model::{Account, Change, ClientId, DeviceName, Observation, PolicyName, Tripwires};
+use picket_model::{
+    Account, Change, ClientId, DeviceName, MetricDimension, Observation, PolicyName, Tripwires,
+};
 use picket_mqtt::packet::MessageProperties;
 use picket_mqtt::{Message, QoS, TopicError, TopicLimits, TopicName};
 use prometheus_client::registry::Registry;
@@ -16,13 +18,16 @@ use tracing::{info, warn};
 
 use crate::access::AccessBook;
 use crate::authorize::PublishPermit;
+use crate::budget::Budget;
 use crate::clock::{Clock, Monotonic};
 use crate::listener::{self, Entrance};
 use crate::metrics::Metrics;
 use crate::ports::Directory;
+use crate::reports::{ReportConfig, ReportPace};
 use crate::retained::{Owner, RetainedStore};
 use crate::router::{Flags, Router};
 use crate::sessions::{self, Kick, Sessions};
+use crate::slices::{Slice, SliceBook};
 use crate::tls::ServerTls;
 use crate::tripwires::TripwireBook;
 use crate::will::{self, Wills};
@@ -34,6 +39,8 @@ pub struct BrokerConfig {
     pub limits: MqttLimits,
     /// The account that policies speak of.
     pub account: Account,
+    /// How reports are taken.
+    pub reports: ReportConfig,
 }
 
 /// The MQTT broker. Clones are the same broker.
@@ -48,10 +55,14 @@ pub(crate) struct Shared {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) access: Arc<AccessBook>,
     pub(crate) tripwires: TripwireBook,
+    pub(crate) slices: SliceBook,
     pub(crate) router: Router,
     pub(crate) retained: RetainedStore,
     pub(crate) sessions: Sessions,
     pub(crate) wills: Wills,
+    pub(crate) report_pace: ReportPace,
+    /// For what waits in mailboxes.
+    pub(crate) queues: Arc<Budget>,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
     pub(crate) monotonic: Monotonic,
@@ -119,14 +130,19 @@ impl Broker {
     ) -> Self {
         let (stopping, _) = watch::channel(false);
         let (sweep, _) = watch::channel(());
+        let metrics = Metrics::register(registry);
+        let queues = Budget::new(config.limits.queues_bytes_max, metrics.queues_bytes.clone());
         let shared = Arc::new(Shared {
+            queues: Arc::new(queues),
             access: AccessBook::new(config.account.clone(), Arc::clone(&directory)),
             tripwires: TripwireBook::default(),
-            router: Router::default(),
+            slices: SliceBook::default(),
+            router: Router::new(config.limits.subscriptions_in_all_max),
             retained: RetainedStore::new(&config.limits),
             sessions: Sessions::default(),
-            wills: Wills::default(),
-            metrics: Metrics::register(registry),
+            report_pace: ReportPace::new(&config.reports),
+            wills: Wills::new(config.limits.delayed_wills_bytes_max),
+            metrics,
             monotonic: Monotonic::new(),
             places: Arc::new(Semaphore::new(places(&config.limits) as usize)),
             janitor: Notify::new(),
@@ -181,9 +197,24 @@ impl Broker {
         self.shared.sweep.send_replace(());
     }
 
-    /// Sets what of a device is to be handed on at once.
-    pub fn set_tripwires(&self, device: &DeviceName, tripwires: Tripwires) {
-        self.shared.tripwires.set(device, tripwires);
+    /// Sets what of a device is to be handed on at once: of everything it does, and of the slices
+    /// that have limits of their own. Slices that are not named have none.
+    pub fn set_tripwires(
+        &self,
+        device: &DeviceName,
+        tripwires: Tripwires,
+        sliced: &[(Arc<MetricDimension>, Tripwires)],
+    ) {
+        self.shared.tripwires.set(device, tripwires, sliced);
+    }
+
+    /// Sets the slices that every session tells apart from now on, in place of those before. What
+    /// was counted under those is still told under their names.
+    ///
+    /// At most [`SLICES_MAX`](picket_model::limits::SLICES_MAX); what is more is left out and
+    /// logged, so the caller bounds them first.
+    pub fn set_slices(&self, slices: Vec<Slice>) {
+        self.shared.slices.set(slices);
     }
 
     /// Publishes the server's own message. No policy is asked; `$`-topics are allowed.
@@ -262,12 +293,13 @@ impl Shared {
         flags: Flags,
         owner: impl FnOnce() -> Owner,
     ) {
-        let route = self.router.route(&message.topic);
-        self.router.deliver(permit, &route, &message, flags, &self.metrics);
+        // Before it is routed: who subscribes meanwhile finds it there or gets it on the way.
         if permit.may_retain() {
             let now = self.monotonic.now();
             self.retained.set(permit, &message, &owner(), now, &self.metrics);
         }
+        let route = self.router.route(&message.topic);
+        self.router.deliver(permit, &route, &message, flags, &self.metrics);
     }
 
     pub(crate) fn show_kept(&self) {

@@ -13,24 +13,27 @@ use bytes::Buf;
 use picket_model::{ClientId, DisconnectReason, Timestamp};
 use picket_mqtt::codec;
 use picket_mqtt::packet::{Disconnect, Version};
-use picket_mqtt::session::{End, Output, Sent, Session, packet_bytes_max};
-use picket_mqtt::{Delivery, ReasonCode, TopicLimits, Violation};
+use picket_mqtt::session::{End, NotResent, Output, Sent, Session, packet_bytes_max};
+use picket_mqtt::{Delivery, ProtocolError, ReasonCode, TopicLimits};
 use picket_policy::Action;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::Sleep;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::access::{Access, AccessWatch, Standing};
-use crate::authorize::{PublishTopics, ReceiveTopics};
+use crate::authorize::{PublishTopics, ReceiveTopics, Receives};
+use crate::bringing;
 use crate::broker::Shared;
 use crate::greeting::drop_denied_filters;
 use crate::mailbox::Mailbox;
 use crate::metrics::{Broken, Dropped};
 use crate::ports::Principal;
 use crate::presence::Presence;
+use crate::reports::{self, Arrived, DenialPace, Judged};
 use crate::retained::ClientOwner;
 use crate::sessions::{Kick, Lease};
+use crate::slices::SliceMask;
 use crate::tally::{Flush, Tally};
 use crate::will::LastWill;
 use crate::wire::{OUTPUT_HIGH_BYTES, Turn, Wire};
@@ -61,6 +64,9 @@ pub(crate) struct Connection<IO> {
     tally: Tally,
     /// Whether the tally has to be handed on before anything else happens.
     flush_now: bool,
+    /// A report that has to be judged before anything else is taken in.
+    arrived: Option<Box<Arrived>>,
+    denials: DenialPace,
     /// Set while the client is held up: nothing is taken in from it.
     held: Option<Held>,
     /// This client as owner of retained messages, from its first one on.
@@ -111,6 +117,8 @@ pub(crate) struct Beginning<IO> {
     pub(crate) principal: Principal,
     pub(crate) source: IpAddr,
     pub(crate) expires_at: Option<Timestamp>,
+    /// What was in flight and is dropped.
+    pub(crate) not_resent: Vec<NotResent>,
 }
 
 /// Why a connection ends.
@@ -121,7 +129,7 @@ enum Close {
     /// The network connection is gone.
     Lost(String),
     /// The client broke the protocol or a limit.
-    Violation(Violation),
+    ProtocolError(ProtocolError),
     /// A request was denied, and no packet could say so.
     RequestDenied,
     /// It may not stay.
@@ -153,11 +161,15 @@ impl<IO> Connection<IO> {
             principal,
             source,
             expires_at,
+            not_resent,
         } = beginning;
         let wires = shared.tripwires.wires(&access.device);
-        Self {
-            tally: Tally::new(access.device.clone(), source, wires),
+        let slices = Arc::clone(&shared.slices.current());
+        let mut connection = Self {
+            tally: Tally::new(access.device.clone(), source, wires, slices),
             flush_now: false,
+            arrived: None,
+            denials: DenialPace::default(),
             held: None,
             publishing: PublishTopics::new(TopicLimits::from(&shared.config.limits)),
             receiving: ReceiveTopics::default(),
@@ -177,6 +189,32 @@ impl<IO> Connection<IO> {
             expires_at,
             presence,
             lease,
+        };
+        connection.tell_not_resent(not_resent);
+        connection
+    }
+
+    /// Counts what was in flight and may not be sent again: nobody else says so to anybody.
+    fn tell_not_resent(&mut self, not_resent: Vec<NotResent>) {
+        let mut n_denied = 0;
+        for dropped in not_resent {
+            match dropped {
+                NotResent::TooLarge => self.shared.metrics.drop_message(Dropped::TooLarge),
+                NotResent::Denied(topic) => {
+                    n_denied += 1;
+                    self.shared.metrics.deny(Action::Receive);
+                    self.shared.metrics.drop_message(Dropped::ReceiveDenied);
+                    let slices = self.tally.slices().of_name(&topic, &self.client);
+                    let flush = self.tally.denied(self.at, Action::Receive, topic.as_str(), slices);
+                    self.flush_now |= flush == Flush::Now;
+                }
+            }
+        }
+        if n_denied > 0 {
+            warn!(
+                client.id = %self.client.as_str().escape_debug(),
+                "{n_denied} messages in flight are denied now and were dropped"
+            );
         }
     }
 }
@@ -209,9 +247,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 let why = "its certificate has expired".to_owned();
                 return Close::NoRight(DisconnectReason::AuthError, why);
             }
-            if let Err(violation) = self.session.tick(self.now) {
-                return Close::Violation(violation);
+            if let Err(error) = self.session.tick(self.now) {
+                return Close::ProtocolError(error);
             }
+            self.see_slices();
             let intake = match self.take_in() {
                 Ok(intake) => intake,
                 Err(close) => return close,
@@ -221,6 +260,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             self.count();
             if self.flush_now || self.tally.due().is_some_and(|due| due <= self.at) {
                 self.flush().await;
+            }
+            if let Some(arrived) = self.arrived.take() {
+                // In a box of its own: few connections report, and seldom.
+                Box::pin(self.report(&arrived)).await;
             }
             if intake == Intake::Interrupted {
                 continue;
@@ -247,6 +290,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 () = room(self.held.as_ref()) => {}
                 () = timer.as_mut() => {}
             }
+        }
+    }
+
+    /// Has the tally tell other slices apart if there are others now.
+    fn see_slices(&mut self) {
+        let current = self.shared.slices.current();
+        if !Arc::ptr_eq(&current, self.tally.slices()) {
+            self.tally.slice_by(Arc::clone(&current));
         }
     }
 
@@ -285,7 +336,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let packet_bytes_max = packet_bytes_max(&self.shared.config.limits);
         let mut taken = 0;
         let result = loop {
-            if self.flush_now || self.watch.has_changed() {
+            if self.flush_now || self.arrived.is_some() || self.watch.has_changed() {
                 break Ok(Intake::Interrupted);
             }
             if self.wire.is_congested() || self.held.is_some() {
@@ -300,7 +351,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                         break Err(close);
                     }
                 }
-                Err(error) => break Err(Close::Violation(error.into())),
+                Err(error) => break Err(Close::ProtocolError(error.into())),
             }
         };
         input.advance(taken);
@@ -313,7 +364,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             return self.publish(frame);
         }
         let packet = codec::decode(frame, self.session.version())
-            .map_err(|error| Close::Violation(error.into()))?;
+            .map_err(|error| Close::ProtocolError(error.into()))?;
         self.other_packet(packet)
     }
 
@@ -326,29 +377,46 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         if self.watch.has_changed() {
             return false;
         }
+        bringing::bring(&self.shared, &mut self.lease, self.now);
         let room = self.session.room();
-        let is_left = self.lease.mailbox.take(&mut self.batch, room, OUTPUT_HIGH_BYTES);
-        let mut n_sent = 0;
+        let unacknowledged = self.session.unacknowledged_bytes();
+        let mailbox = &self.lease.mailbox;
+        let is_left = mailbox.take(&mut self.batch, room, OUTPUT_HIGH_BYTES, unacknowledged);
+        // Messages come in runs of one topic: what lies in the same slices is counted at once.
+        let (mut n_run, mut run_slices) = (0, SliceMask::NONE);
         for delivery in self.batch.drain(..) {
             let topic = &delivery.message.topic;
-            if !self.receiving.may_receive(&self.access, topic) {
+            let Receives { is_allowed, slices } =
+                self.receiving.of(topic, &self.access, self.tally.slices(), &self.client);
+            if !is_allowed {
                 self.shared.metrics.deny(Action::Receive);
-                self.shared.metrics.drop_message(Dropped::ReceiveDenied);
-                let flush = self.tally.denied(self.at, Action::Receive, topic.as_str());
+                let flush = self.tally.denied(self.at, Action::Receive, topic.as_str(), slices);
                 self.flush_now |= flush == Flush::Now;
+                if !self.shared.router.pass_on(&delivery, self.lease.mailbox.session) {
+                    self.shared.metrics.drop_message(Dropped::ReceiveDenied);
+                }
                 continue;
             }
             match self.session.send(delivery, self.now, &mut self.out) {
-                Sent::Yes => n_sent += 1,
+                Sent::Yes => {
+                    if slices != run_slices {
+                        let n_ended = std::mem::take(&mut n_run);
+                        let flush = self.tally.received(self.at, n_ended, run_slices);
+                        self.flush_now |= flush == Flush::Now;
+                        run_slices = slices;
+                    }
+                    n_run += 1;
+                    self.counts.messages_out += 1;
+                }
                 Sent::Expired => self.shared.metrics.drop_message(Dropped::Expired),
                 Sent::TooLarge => self.shared.metrics.drop_message(Dropped::TooLarge),
                 Sent::NoRoom => self.shared.metrics.drop_message(Dropped::QueueFull),
             }
         }
-        self.counts.messages_out += n_sent;
-        self.flush_now |= self.tally.received(self.at, n_sent) == Flush::Now;
+        self.flush_now |= self.tally.received(self.at, n_run, run_slices) == Flush::Now;
         // Without room in the window, an acknowledgement brings us back here.
-        is_left && self.session.room() > 0
+        let goes_on = self.session.room() > 0;
+        if is_left { goes_on } else { !self.lease.bringing.is_over() }
     }
 
     fn encode(&mut self) {
@@ -381,6 +449,25 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         for observation in self.tally.flush() {
             self.shared.observe(observation).await;
         }
+    }
+
+    /// Judges a report, and hands on what came of it.
+    async fn report(&mut self, arrived: &Arrived) {
+        let judged =
+            reports::judge(&self.shared, &self.client, &self.access, arrived, self.at).await;
+        match &judged {
+            // What the device did before its report is observed before it.
+            Judged::Accepted(_) | Judged::Refused(_) => self.flush().await,
+            Judged::Denied(_) => {
+                let slices = self.tally.slices().of_name(&arrived.name, &self.client);
+                let topic = arrived.name.as_str();
+                let flush = self.tally.denied(self.at, Action::Publish, topic, slices);
+                self.flush_now |= flush == Flush::Now;
+            }
+            Judged::TooSoon { .. } => {}
+        }
+        let denials = &mut self.denials;
+        reports::conclude(&self.shared, &self.client, arrived, judged, self.at, denials).await;
     }
 
     /// Decides again what this session may do, as its rights are others now.
@@ -437,11 +524,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         if let Some((will, due)) = ending.will {
             let session = self.lease.mailbox.session;
             let last = LastWill { will, client: self.client, session, access: self.watch };
-            if due > now {
-                self.shared.wills.wait(last, due);
-                self.shared.janitor.notify_one();
-            } else {
-                crate::will::send(&self.shared, last).await;
+            let to_send = if due > now { self.shared.wills.wait(last, due) } else { Some(last) };
+            match to_send {
+                None => self.shared.janitor.notify_one(),
+                Some(last) => {
+                    if due > now {
+                        self.shared.metrics.wills_hurried.inc();
+                    }
+                    crate::will::send(&self.shared, last).await;
+                }
             }
         } else {
             drop(self.watch);
@@ -493,13 +584,13 @@ impl Close {
                 (DisconnectReason::ClientInitiated, None, End::Goodbye(disconnect), String::new())
             }
             Self::Lost(why) => (DisconnectReason::ConnectionLost, None, End::Abnormal, why),
-            Self::Violation(violation) => {
-                shared.metrics.violate(broken(&violation));
-                let reason = match violation {
-                    Violation::KeepAlive { .. } => DisconnectReason::KeepAliveTimeout,
+            Self::ProtocolError(error) => {
+                shared.metrics.count_protocol_error(broken(&error));
+                let reason = match error {
+                    ProtocolError::KeepAlive { .. } => DisconnectReason::KeepAliveTimeout,
                     _ => DisconnectReason::ClientError,
                 };
-                (reason, Some(violation.reason()), End::Abnormal, violation.to_string())
+                (reason, Some(error.reason()), End::Abnormal, error.to_string())
             }
             Self::RequestDenied => {
                 let code = ReasonCode::NOT_AUTHORIZED;
@@ -529,17 +620,16 @@ impl Close {
     }
 }
 
-const fn broken(violation: &Violation) -> Broken {
+const fn broken(error: &ProtocolError) -> Broken {
     use picket_mqtt::DecodeError;
-    match violation {
-        Violation::Decode(DecodeError::TooLarge { .. }) | Violation::PayloadTooLarge { .. } => {
-            Broken::TooLarge
-        }
-        Violation::Decode(_) => Broken::Malformed,
-        Violation::Protocol(_) => Broken::Protocol,
-        Violation::TopicName(_) => Broken::TopicName,
-        Violation::TopicAlias { .. } => Broken::TopicAlias,
-        Violation::ReceiveMaximum { .. } => Broken::ReceiveMaximum,
-        Violation::KeepAlive { .. } => Broken::KeepAlive,
+    match error {
+        ProtocolError::Decode(DecodeError::TooLarge { .. })
+        | ProtocolError::PayloadTooLarge { .. } => Broken::TooLarge,
+        ProtocolError::Decode(_) => Broken::Malformed,
+        ProtocolError::Protocol(_) => Broken::Protocol,
+        ProtocolError::TopicName(_) => Broken::TopicName,
+        ProtocolError::TopicAlias { .. } => Broken::TopicAlias,
+        ProtocolError::ReceiveMaximum { .. } => Broken::ReceiveMaximum,
+        ProtocolError::KeepAlive { .. } => Broken::KeepAlive,
     }
 }

@@ -17,7 +17,7 @@ use crate::access::Access;
 use crate::admission::{Admitted, Peer, Refusal, admit};
 use crate::broker::Shared;
 use crate::connection::{Beginning, Connection};
-use crate::metrics::{Dropped, Refused};
+use crate::metrics::Refused;
 use crate::presence::Presence;
 use crate::sessions::{self, Lease};
 use crate::wire::{Turn, Wire};
@@ -88,7 +88,8 @@ pub(crate) async fn greet<IO: AsyncRead + AsyncWrite + Unpin>(
                 });
                 let denied = (reason == Refused::Denied).then_some(denied);
                 for fact in [Some(attempted), denied].into_iter().flatten() {
-                    shared.observe(Observation { at, device: device.clone(), fact }).await;
+                    let device = device.clone();
+                    shared.observe(Observation { at, device, slice: None, fact }).await;
                 }
             }
             let client = Some(client_id.as_str().to_owned());
@@ -159,7 +160,7 @@ async fn begin<IO>(
         admitted;
     let observe = |fact| {
         let device = access.device.clone();
-        shared.observe(Observation { at: (shared.clock)(), device, fact })
+        shared.observe(Observation { at: (shared.clock)(), device, slice: None, fact })
     };
     observe(Fact::ConnectionAttempted { source: peer.source, accepted: true }).await;
     let claimed = sessions::claim(shared, &client, &principal, clean_start).await;
@@ -175,8 +176,7 @@ async fn begin<IO>(
     let may_receive =
         |topic: &TopicName| access.decide(Action::Receive, topic.as_str()).is_allowed();
     let now = shared.monotonic.now();
-    let (session, dropped) = Session::resume(claimed.state, terms, will, now, may_receive);
-    shared.metrics.drop_messages(Dropped::ReceiveDenied, dropped);
+    let (session, not_resent) = Session::resume(claimed.state, terms, will, now, may_receive);
     let connack = ConnAck {
         // mqtt-3.1.1 [MQTT-3.2.2-1] [MQTT-3.2.2-2], mqtt-5 [MQTT-3.2.2-2] [MQTT-3.2.2-3]
         session_present: claimed.resumed,
@@ -211,6 +211,7 @@ async fn begin<IO>(
         principal,
         source,
         expires_at,
+        not_resent,
     }))
 }
 
@@ -223,7 +224,7 @@ pub(crate) fn drop_denied_filters(shared: &Shared, access: &Access, lease: &mut 
         .cloned()
         .collect();
     for filter in &denied {
-        lease.subscriptions.remove(filter);
+        lease.unsubscribe(filter);
     }
     shared.router.unsubscribe(lease.mailbox.session, &denied);
     denied.len()

@@ -3,8 +3,9 @@
 //! The cast, along the way of a message. [`tls`] and `listener` take a connection in; `greeting` reads
 //! its CONNECT and `admission` judges it; `sessions` gives it the hold on its client id. From there
 //! on `connection` serves it, one task for each: `authorize` decides what it asks and remembers,
-//! [`tally`] counts it for Detect, `router` and `retained` carry its messages to the `mailbox`es of
-//! others. [`access`] wakes it when its rights change.
+//! `tally` counts it for Detect, whole and by `slices`, `router` and `retained` carry its messages to
+//! the `mailbox`es of others, `reports` takes what devices say of themselves. [`access`] wakes it when
+//! its rights change.
 //!
 //! Architecture invariant: nothing is routed without a `PublishPermit`, which only a decision (or the
 //! server itself) can make, and nothing leaves a mailbox without a decision of that moment.
@@ -12,7 +13,9 @@
 pub mod access;
 mod admission;
 mod authorize;
+mod bringing;
 pub mod broker;
+mod budget;
 pub mod certificate;
 mod clock;
 mod connection;
@@ -22,10 +25,12 @@ mod mailbox;
 mod metrics;
 pub mod ports;
 mod presence;
+mod reports;
 mod retained;
 mod router;
 mod sessions;
-pub mod tally;
+mod slices;
+mod tally;
 pub mod tls;
 pub mod tripwires;
 mod will;
@@ -33,3 +38,5 @@ mod wire;
 
 pub use broker::{Broker, BrokerConfig, InternalPublish, PublishError, SessionCount};
 pub use clock::Clock;
+pub use reports::ReportConfig;
+pub use slices::Slice;

@@ -6,11 +6,13 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use picket_mqtt::queue::{DeliveryQueue, QueueFull};
 use picket_mqtt::{Delivery, QoS};
 use tokio::sync::Notify;
+
+use crate::budget::{Budget, Reservation};
 
 /// Tells one session from all others, before and after, of whatever client id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,11 +29,16 @@ pub(crate) struct Mailbox {
     /// Whether publishers are to wait. Written under the lock.
     crowded: AtomicBool,
     has_room: Notify,
+    budget: Arc<Budget>,
 }
 
 #[derive(Debug)]
 struct Inner {
     queue: DeliveryQueue,
+    /// Bytes that were taken out and are not acknowledged, as far as is known here.
+    unacknowledged: usize,
+    /// For what is in the queue and what is not acknowledged.
+    reservation: Reservation,
     closed: bool,
     /// Publishers waited in vain: no more of them are to, until so many deliveries were taken out.
     given_up_for: usize,
@@ -48,17 +55,41 @@ pub(crate) enum Posted {
     NotKept,
     /// There is no room.
     Full,
+    /// There would be, but all mailboxes together hold as much as they may.
+    AllFull,
     /// The session is over.
     Closed,
 }
 
+impl Posted {
+    /// Whether it will be delivered, as far as one can know.
+    pub(crate) const fn is_kept(self) -> bool {
+        match self {
+            Self::Waits | Self::Crowds => true,
+            Self::NotKept | Self::Full | Self::AllFull | Self::Closed => false,
+        }
+    }
+}
+
 impl Mailbox {
     /// An empty one of a session whose client is connected.
-    pub(crate) fn new(session: SessionKey, messages_max: usize, bytes_max: usize) -> Self {
-        let queue = DeliveryQueue::new(messages_max, bytes_max);
+    pub(crate) fn new(
+        session: SessionKey,
+        messages_max: usize,
+        bytes_max: usize,
+        budget: Arc<Budget>,
+    ) -> Self {
+        let inner = Inner {
+            queue: DeliveryQueue::new(messages_max, bytes_max),
+            unacknowledged: 0,
+            reservation: Reservation::default(),
+            closed: false,
+            given_up_for: 0,
+        };
         Self {
             session,
-            inner: Mutex::new(Inner { queue, closed: false, given_up_for: 0 }),
+            inner: Mutex::new(inner),
+            budget,
             mail: Notify::new(),
             online: AtomicBool::new(true),
             crowded: AtomicBool::new(false),
@@ -76,6 +107,10 @@ impl Mailbox {
             return Posted::Closed;
         }
         let was_empty = inner.queue.is_empty();
+        let held = inner.held() + delivery.message.cost_bytes();
+        if !inner.reservation.grow(&self.budget, held) {
+            return Posted::AllFull;
+        }
         let posted = inner.queue.push(delivery);
         let crowds = inner.queue.is_above(3, 4) && inner.given_up_for == 0 && self.is_online();
         if crowds {
@@ -91,15 +126,37 @@ impl Mailbox {
     }
 
     /// Moves what may leave; see [`DeliveryQueue::take`]. True if something is left.
-    pub(crate) fn take(&self, into: &mut Vec<Delivery>, room: usize, bytes_max: usize) -> bool {
+    ///
+    /// `unacknowledged` bytes of what left before are still held.
+    pub(crate) fn take(
+        &self,
+        into: &mut Vec<Delivery>,
+        room: usize,
+        bytes_max: usize,
+        unacknowledged: usize,
+    ) -> bool {
         let mut inner = self.lock();
         let before = into.len();
         let is_left = inner.queue.take(into, room, bytes_max);
+        let is_kept = |delivery: &&Delivery| delivery.qos > QoS::AtMostOnce;
+        let kept = into[before..].iter().filter(is_kept).map(|it| it.message.cost_bytes());
+        inner.unacknowledged = unacknowledged + kept.sum::<usize>();
+        inner.shrink(&self.budget);
         inner.given_up_for = inner.given_up_for.saturating_sub(into.len() - before);
         if !inner.queue.is_above(1, 2) {
             self.let_in();
         }
         is_left
+    }
+
+    /// Whether there is room for what can also wait elsewhere: half of it is left to others.
+    pub(crate) fn has_room_to_spare(&self) -> bool {
+        !self.lock().queue.is_above(1, 2)
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().queue.is_empty()
     }
 
     /// Whether publishers are to wait for room.
@@ -151,7 +208,10 @@ impl Mailbox {
         let mut inner = self.lock();
         inner.closed = true;
         self.let_in();
-        inner.queue.clear()
+        let lost = inner.queue.clear();
+        inner.unacknowledged = 0;
+        inner.shrink(&self.budget);
+        lost
     }
 
     // A poisoned lock still guards a whole queue: pushing and taking do not panic half-way.
@@ -160,19 +220,36 @@ impl Mailbox {
     }
 }
 
+impl Inner {
+    fn held(&self) -> usize {
+        self.queue.bytes() + self.unacknowledged
+    }
+
+    fn shrink(&mut self, budget: &Budget) {
+        let held = self.held();
+        self.reservation.shrink(budget, held);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use picket_model::Timestamp;
     use picket_mqtt::{Message, TopicLimits, TopicName};
+    use prometheus_client::metrics::gauge::Gauge;
+    use std::sync::atomic::AtomicU64;
 
     use super::*;
 
     fn delivery(qos: QoS) -> Delivery {
         let topic = TopicName::parse("t", &TopicLimits { bytes_max: 9, levels_max: 1 }).unwrap();
         let message = Message::received(topic, "x".into(), qos, None, Timestamp::EPOCH);
-        Delivery { message: Arc::new(message), qos, retain: false, subscription_ids: None }
+        Delivery {
+            message: Arc::new(message),
+            qos,
+            retain: false,
+            subscription_ids: None,
+            shared: None,
+        }
     }
 
     /// Posts deliveries of QoS 1 and says what became of each, in one letter.
@@ -183,7 +260,7 @@ mod tests {
     }
 
     fn take(mailbox: &Mailbox, n: usize) {
-        mailbox.take(&mut Vec::new(), n, usize::MAX);
+        mailbox.take(&mut Vec::new(), n, usize::MAX, 0);
     }
 
     async fn has_room(mailbox: &Mailbox) -> bool {
@@ -191,7 +268,8 @@ mod tests {
     }
 
     fn mailbox() -> Mailbox {
-        Mailbox::new(SessionKey(1), 8, usize::MAX)
+        let budget = Budget::new(usize::MAX, Default::default());
+        Mailbox::new(SessionKey(1), 8, usize::MAX, Arc::new(budget))
     }
 
     #[tokio::test]
@@ -232,5 +310,35 @@ mod tests {
         assert_eq!(mailbox.close(), 8);
         assert!(has_room(&mailbox).await);
         assert_eq!(mailbox.post(delivery(QoS::AtLeastOnce)), Posted::Closed);
+    }
+
+    /// What a client does not acknowledge counts as much as what waits for it.
+    #[tokio::test]
+    async fn all_mailboxes_together_hold_no_more_than_their_budget() {
+        let used = Gauge::<u64, AtomicU64>::default();
+        let budget = Arc::new(Budget::new(64 * 1024, used.clone()));
+        let mailboxes = [1, 2]
+            .map(|key| Mailbox::new(SessionKey(key), usize::MAX, usize::MAX, Arc::clone(&budget)));
+        let fill = |mailbox: &Mailbox| {
+            let mut n_posted = 0;
+            while mailbox.post(delivery(QoS::AtLeastOnce)).is_kept() {
+                n_posted += 1;
+            }
+            assert_eq!(mailbox.post(delivery(QoS::AtLeastOnce)), Posted::AllFull);
+            n_posted
+        };
+        let bytes = delivery(QoS::AtLeastOnce).message.cost_bytes();
+        assert_eq!(fill(&mailboxes[0]), 65 * 1024 / bytes, "the budget, and what is free");
+        assert_eq!(fill(&mailboxes[1]), 1024 / bytes, "what is free");
+        let mut taken = Vec::new();
+        mailboxes[0].take(&mut taken, usize::MAX, usize::MAX, 0);
+        assert_eq!(mailboxes[1].post(delivery(QoS::AtLeastOnce)), Posted::AllFull);
+        // Half of it was acknowledged.
+        mailboxes[0].take(&mut taken, usize::MAX, usize::MAX, 32 * 1024);
+        assert!(fill(&mailboxes[1]) > 100);
+        for mailbox in &mailboxes {
+            mailbox.close();
+        }
+        assert_eq!(used.get(), 0);
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Metrics {
     /// Connections that ended after they had been let in.
     pub(crate) disconnected: Family<DisconnectLabel, Counter>,
     /// Connections closed because they broke the protocol or a limit.
-    pub(crate) violations: Family<BrokenLabel, Counter>,
+    pub(crate) protocol_errors: Family<BrokenLabel, Counter>,
     /// Packets from clients.
     pub(crate) packets_in: Counter,
     /// Accepted messages from clients.
@@ -33,6 +33,10 @@ pub(crate) struct Metrics {
     pub(crate) messages_out: Counter,
     /// Requests denied by policy.
     pub(crate) denied: Family<ActionLabel, Counter>,
+    /// Reports, by what came of them.
+    pub(crate) reports: Family<ReportedLabel, Counter>,
+    /// Values that accepted reports lost.
+    pub(crate) report_values_lost: Counter,
     /// Messages not delivered.
     pub(crate) dropped: Family<DroppedLabel, Counter>,
     /// Retained messages.
@@ -41,6 +45,12 @@ pub(crate) struct Metrics {
     pub(crate) retained_bytes: Gauge<u64, AtomicU64>,
     /// Sessions kept for absent clients.
     pub(crate) sessions_kept: Gauge,
+    /// Reserved for what waits for clients.
+    pub(crate) queues_bytes: Gauge<u64, AtomicU64>,
+    /// Filters not subscribed to for want of room.
+    pub(crate) subscriptions_refused: Family<NoRoomLabel, Counter>,
+    /// Wills sent before their delay was over.
+    pub(crate) wills_hurried: Counter,
 }
 
 /// A label `action` as policies spell it.
@@ -123,10 +133,28 @@ reasons!(
 );
 
 reasons!(
+    /// What came of a report.
+    Reported in ReportedLabel {
+        /// It was taken.
+        Accepted = "accepted",
+        /// It could not be read.
+        Refused = "refused",
+        /// It came too soon.
+        TooSoon = "too_soon",
+        /// Who gave it may not.
+        Denied = "denied",
+        /// It was to be retained.
+        Retained = "retained",
+    }
+);
+
+reasons!(
     /// Why a message was not delivered.
     Dropped in DroppedLabel {
         /// As much waits for the client as is allowed.
         QueueFull = "queue_full",
+        /// As much waits for all clients together as is allowed.
+        AllQueuesFull = "all_queues_full",
         /// The policies deny iot:Receive.
         ReceiveDenied = "receive_denied",
         /// It expired while it waited.
@@ -141,6 +169,18 @@ reasons!(
         RetainedDenied = "retained_denied",
         /// The policies deny the will of a client that went.
         WillDenied = "will_denied",
+    }
+);
+
+reasons!(
+    /// Why a filter was not subscribed to though it is allowed.
+    NoRoom in NoRoomLabel {
+        /// The session has as many as it may have.
+        Session = "session_full",
+        /// All sessions together have as many as they may have.
+        All = "all_full",
+        /// The packet has more filters than it may have.
+        Packet = "packet_full",
     }
 );
 
@@ -177,13 +217,19 @@ impl Metrics {
         registry.register(
             "protocol_errors",
             "Connections closed because they broke the protocol or a limit",
-            m.violations.clone(),
+            m.protocol_errors.clone(),
         );
         registry.register("packets_in", "Packets from clients", m.packets_in.clone());
         registry.register("messages_in", "Messages accepted", m.messages_in.clone());
         registry.register("message_bytes_in", "Their payloads", m.message_bytes_in.clone());
         registry.register("messages_out", "Messages to clients", m.messages_out.clone());
         registry.register("denied", "Requests denied by policy", m.denied.clone());
+        registry.register("reports", "Reports of devices", m.reports.clone());
+        registry.register(
+            "report_values_lost",
+            "Values of custom metrics left out of accepted reports because they break the rules",
+            m.report_values_lost.clone(),
+        );
         registry.register("dropped", "Messages not delivered", m.dropped.clone());
         registry.register("retained", "Retained messages", m.retained.clone());
         registry.register(
@@ -192,15 +238,34 @@ impl Metrics {
             m.retained_bytes.clone(),
         );
         registry.register("sessions_kept", "Sessions of absent clients", m.sessions_kept.clone());
+        registry.register(
+            "queues_bytes",
+            "Memory reserved for what waits for clients",
+            m.queues_bytes.clone(),
+        );
+        registry.register(
+            "subscriptions_refused",
+            "Filters not subscribed to for want of room",
+            m.subscriptions_refused.clone(),
+        );
+        registry.register(
+            "wills_hurried",
+            "Wills sent before their delay was over, for want of room",
+            m.wills_hurried.clone(),
+        );
         metrics
+    }
+
+    pub(crate) fn refuse_subscription(&self, reason: NoRoom) {
+        self.subscriptions_refused.get_or_create(&reason.label()).inc();
     }
 
     pub(crate) fn refuse(&self, reason: Refused) {
         self.refused.get_or_create(&reason.label()).inc();
     }
 
-    pub(crate) fn violate(&self, reason: Broken) {
-        self.violations.get_or_create(&reason.label()).inc();
+    pub(crate) fn count_protocol_error(&self, reason: Broken) {
+        self.protocol_errors.get_or_create(&reason.label()).inc();
     }
 
     pub(crate) fn disconnect(&self, reason: DisconnectReason) {
@@ -209,6 +274,10 @@ impl Metrics {
 
     pub(crate) fn deny(&self, action: Action) {
         self.denied.get_or_create(&ActionLabel { action: action.as_str() }).inc();
+    }
+
+    pub(crate) fn report(&self, outcome: Reported) {
+        self.reports.get_or_create(&outcome.label()).inc();
     }
 
     pub(crate) fn drop_message(&self, reason: Dropped) {

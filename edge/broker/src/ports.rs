@@ -1,8 +1,11 @@
 //! What the broker needs from above: the registry, asked for rights.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use picket_model::{Certificate, CertificateId, Change, ClientId, DeviceName, PolicyName};
+use picket_model::{
+    Certificate, CertificateId, Change, ClientId, DeviceName, PolicyName, ThingName,
+};
 use picket_policy::{NamedDocument, ThingFacts};
 use thiserror::Error;
 
@@ -23,6 +26,12 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// [`Unavailable`] if the registry cannot be read; the caller then denies.
     fn rights(&self, principal: &Principal, client: &ClientId) -> Result<Rights, Unavailable>;
+
+    /// The value of a thing's attribute, `None` if the thing or the attribute does not exist.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the registry cannot be read; the caller then denies.
+    fn attribute(&self, thing: &ThingName, name: &str) -> Result<Option<String>, Unavailable>;
 }
 
 /// Who is connected.
@@ -51,6 +60,10 @@ pub struct Rights {
     pub device: DeviceName,
     /// Whether a thing of the device's name exists.
     pub registered: bool,
+    /// Whether a thing exists whose name is the client id, be it another than the device.
+    pub is_client_registered: bool,
+    /// The things that the certificate is attached to: the connection may report for them.
+    pub things: Arc<BTreeSet<ThingName>>,
     /// Every noun whose change may change any of this, those included that do not exist (yet).
     pub depends_on: BTreeSet<Change>,
 }

@@ -49,7 +49,8 @@ impl Presence {
     }
 
     fn observation(&self, fact: Fact) -> Observation {
-        Observation { at: (self.shared.clock)(), device: self.device.clone(), fact }
+        let (at, device) = ((self.shared.clock)(), self.device.clone());
+        Observation { at, device, slice: None, fact }
     }
 }
 

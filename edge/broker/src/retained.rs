@@ -5,12 +5,13 @@
 //! it each time. What has lost its right is also removed, right after the change, by
 //! [`RetainedStore::sweep`]; it does not come back when the right does.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, Weak};
 
-use picket_model::Timestamp;
 use picket_model::limits::{MqttLimits, RETAINED_PER_CLIENT_MAX};
+use picket_model::{DeviceName, Timestamp};
 use picket_mqtt::trie::NameTrie;
 use picket_mqtt::{Message, TopicFilter, TopicName};
 
@@ -25,8 +26,9 @@ const PURGE_INTERVAL_MS: i64 = 10_000;
 #[derive(Debug)]
 pub(crate) struct RetainedStore {
     inner: RwLock<Inner>,
-    /// Clients that own some, or did.
+    /// Connections that own some, or did.
     owners: Mutex<Vec<Weak<ClientOwner>>>,
+    quotas: Mutex<Quotas>,
     messages_max: usize,
     bytes_max: usize,
 }
@@ -53,20 +55,51 @@ pub(crate) enum Owner {
     Client(Arc<ClientOwner>),
 }
 
-/// A client that retained messages. Its rights are watched for as long as there is one.
+/// A connection that retained messages, open or over. Its rights are watched for as long as there is
+/// one: what they follow from, the address it came from included, is the connection's.
 pub(crate) struct ClientOwner {
     access: AccessWatch,
+    /// Shared with all other connections of the device.
+    quota: Arc<Quota>,
     /// The access version that all of its messages were decided under.
     swept_version: AtomicU64,
     topics: Mutex<BTreeSet<TopicName>>,
 }
 
-impl ClientOwner {
-    pub(crate) fn new(access: AccessWatch) -> Arc<Self> {
-        let swept_version = AtomicU64::new(access.get().version);
-        Arc::new(Self { access, swept_version, topics: Mutex::default() })
-    }
+/// How many retained messages a device has, whichever of its connections they come from: a client
+/// that comes again does not begin again.
+#[derive(Debug, Default)]
+struct Quota {
+    /// Changed under the lock of the messages only.
+    used: AtomicUsize,
+}
 
+/// The quotas of devices that have retained messages, or are about to.
+#[derive(Debug, Default)]
+struct Quotas {
+    by_device: HashMap<DeviceName, Weak<Quota>>,
+    /// Those that nobody needs are looked for when there are more than this.
+    prune_above: usize,
+}
+
+impl Quotas {
+    fn of(&mut self, device: &DeviceName) -> Arc<Quota> {
+        const ALWAYS_KEPT: usize = 1024;
+        if let Some(quota) = self.by_device.get(device).and_then(Weak::upgrade) {
+            return quota;
+        }
+        if self.by_device.len() >= self.prune_above.max(ALWAYS_KEPT) {
+            // Doubling the bound each time keeps the cost of this at a constant per entry.
+            self.by_device.retain(|_, quota| quota.strong_count() > 0);
+            self.prune_above = self.by_device.len() * 2;
+        }
+        let quota = Arc::new(Quota::default());
+        self.by_device.insert(device.clone(), Arc::downgrade(&quota));
+        quota
+    }
+}
+
+impl ClientOwner {
     fn topics(&self) -> MutexGuard<'_, BTreeSet<TopicName>> {
         lock(&self.topics)
     }
@@ -102,14 +135,21 @@ impl Owner {
     /// Notes that the owner has a message on the topic; false if it has as many as one may have.
     fn add(&self, topic: &TopicName) -> bool {
         let Self::Client(owner) = self else { return true };
-        let mut topics = owner.topics();
-        let has_room = topics.len() < RETAINED_PER_CLIENT_MAX;
-        has_room && topics.insert(topic.clone())
+        let used = &owner.quota.used;
+        if used.load(Ordering::Relaxed) >= RETAINED_PER_CLIENT_MAX {
+            return false;
+        }
+        // What lay on the topic before was removed with its owner's note of it.
+        let is_new = owner.topics().insert(topic.clone());
+        used.fetch_add(usize::from(is_new), Ordering::Relaxed);
+        is_new
     }
 
     fn subtract(&self, topic: &TopicName) {
-        if let Self::Client(owner) = self {
-            owner.topics().remove(topic);
+        if let Self::Client(owner) = self
+            && owner.topics().remove(topic)
+        {
+            owner.quota.used.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -123,6 +163,7 @@ impl RetainedStore {
         Self {
             inner: RwLock::default(),
             owners: Mutex::default(),
+            quotas: Mutex::default(),
             messages_max: limits.retained_messages_max,
             bytes_max: limits.retained_bytes_max,
         }
@@ -158,14 +199,21 @@ impl RetainedStore {
         inner.show(metrics);
     }
 
-    /// Has the client's rights looked at by [`RetainedStore::sweep`].
-    pub(crate) fn watch(&self, owner: &Arc<ClientOwner>) {
+    /// Makes a connection an owner of retained messages. Its rights are looked at by
+    /// [`RetainedStore::sweep`] from here on.
+    pub(crate) fn owner(&self, access: AccessWatch) -> Arc<ClientOwner> {
+        let now = access.get();
+        let quota = lock(&self.quotas).of(&now.device);
+        let swept_version = AtomicU64::new(now.version);
+        let owner = ClientOwner { access, quota, swept_version, topics: Mutex::default() };
+        let owner = Arc::new(owner);
         let mut owners = lock(&self.owners);
         if owners.len() == owners.capacity() {
             // Before it grows: who owns nothing any more is forgotten.
             owners.retain(|owner| owner.strong_count() > 0);
         }
-        owners.push(Arc::downgrade(owner));
+        owners.push(Arc::downgrade(&owner));
+        owner
     }
 
     fn has_room(&self, inner: &mut Inner, message: &Message, now: Timestamp) -> bool {
@@ -181,29 +229,27 @@ impl RetainedStore {
     }
 
     /// The retained messages that match a filter, have not expired and whose publishers still have
-    /// the right to them; at most `max`.
+    /// the right to them, ordered by topic; at most `max`, and only those behind `after`.
     pub(crate) fn matching(
         &self,
         filter: &TopicFilter,
-        now: Timestamp,
+        after: Option<&TopicName>,
         max: usize,
-        metrics: &Metrics,
+        now: Timestamp,
     ) -> Vec<Arc<Message>> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let (mut found, mut n_too_many) = (Vec::new(), 0);
-        inner.messages.matching(filter, |Retained { message, owner }| {
+        let mut found = Vec::new();
+        inner.messages.matching(filter, after, |Retained { message, owner }| {
             let may_be_seen = !message.is_expired(now)
                 && match owner {
                     Owner::Server => true,
                     Owner::Client(owner) => owner.may_retain(&message.topic),
                 };
-            match may_be_seen {
-                false => {}
-                true if found.len() < max => found.push(Arc::clone(message)),
-                true => n_too_many += 1,
+            if may_be_seen {
+                found.push(Arc::clone(message));
             }
+            if found.len() < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
-        metrics.drop_messages(Dropped::QueueFull, n_too_many);
         found
     }
 
@@ -265,5 +311,23 @@ impl Inner {
     fn show(&self, metrics: &Metrics) {
         metrics.retained.set(i64::try_from(self.messages.len()).unwrap_or(i64::MAX));
         metrics.retained_bytes.set(self.bytes as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotas_of_devices_that_come_and_go_leave_nothing_behind() {
+        let device = |name: String| DeviceName::parse(name).unwrap();
+        let mut quotas = Quotas::default();
+        let kept = quotas.of(&device("kept".to_owned()));
+        kept.used.store(7, Ordering::Relaxed);
+        for i in 0..100_000 {
+            quotas.of(&device(format!("passing-{i}")));
+        }
+        assert!(quotas.by_device.len() <= 2048);
+        assert!(Arc::ptr_eq(&kept, &quotas.of(&device("kept".to_owned()))));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use picket_mqtt::packet::SubscribeOptions;
 use picket_mqtt::trie::FilterTrie;
-use picket_mqtt::{Delivery, Message, QoS, TopicFilter, TopicName};
+use picket_mqtt::{Delivery, Message, QoS, Shared, TopicFilter, TopicName};
 
 use crate::authorize::PublishPermit;
 use crate::mailbox::{Mailbox, Posted, SessionKey};
@@ -22,9 +22,10 @@ pub(crate) struct Subscription {
 }
 
 /// All subscriptions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Router {
     tables: RwLock<Tables>,
+    subscriptions_max: usize,
     /// Grows with every change of the tables, under their lock: a [`Route`] is good for one version.
     version: AtomicU64,
 }
@@ -34,10 +35,18 @@ struct Tables {
     own: FilterTrie<SessionKey, Subscription>,
     /// By filter and group name.
     shared: FilterTrie<Box<str>, Group>,
+    /// Members of all groups together.
+    n_members: usize,
 }
+
+/// All sessions together have as many subscriptions as they may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooMany;
 
 #[derive(Debug, Default)]
 struct Group {
+    /// Its own, from its first member on.
+    filter: Option<TopicFilter>,
     members: BTreeMap<SessionKey, Subscription>,
     turn: Arc<AtomicUsize>,
 }
@@ -64,18 +73,46 @@ struct Target {
 struct GroupTarget {
     members: Vec<Target>,
     turn: Arc<AtomicUsize>,
+    /// Of a message that was not retained and that no member was denied yet.
+    shared: Arc<Shared>,
 }
 
+/// How often a message for a group is passed on from members that may not have it. Members of a
+/// group usually have the same rights; of those that have none, a large group must not make each
+/// message go all around.
+const PASSED_ON_MAX: usize = 16;
+
 impl Router {
+    /// A router for so many subscriptions, those of absent clients included.
+    pub(crate) fn new(subscriptions_max: usize) -> Self {
+        Self { tables: RwLock::default(), subscriptions_max, version: AtomicU64::new(0) }
+    }
+
     /// Adds or replaces a subscription; true if it is new.
-    pub(crate) fn subscribe(&self, filter: &TopicFilter, subscription: Subscription) -> bool {
+    ///
+    /// # Errors
+    /// [`TooMany`] if it is new and there are as many as there may be.
+    pub(crate) fn subscribe(
+        &self,
+        filter: &TopicFilter,
+        subscription: Subscription,
+    ) -> Result<bool, TooMany> {
         let session = subscription.mailbox.session;
-        self.change(|tables| match filter.share_group() {
-            None => tables.own.insert(filter, session, subscription).is_none(),
-            Some(name) => {
-                let group = tables.shared.entry(filter, name.into());
-                group.members.insert(session, subscription).is_none()
+        self.change(|tables| {
+            let is_new = !tables.has(filter, session);
+            if is_new && tables.own.len() + tables.n_members >= self.subscriptions_max {
+                return Err(TooMany);
             }
+            match filter.share_group() {
+                None => drop(tables.own.insert(filter, session, subscription)),
+                Some(name) => {
+                    let group = tables.shared.entry(filter, name.into());
+                    group.filter.get_or_insert_with(|| filter.clone());
+                    group.members.insert(session, subscription);
+                    tables.n_members += usize::from(is_new);
+                }
+            }
+            Ok(is_new)
         })
     }
 
@@ -97,7 +134,8 @@ impl Router {
                 };
                 let name: Box<str> = name.into();
                 let group = tables.shared.entry(filter, name.clone());
-                group.members.remove(&session);
+                let was_member = group.members.remove(&session).is_some();
+                tables.n_members -= usize::from(was_member);
                 if group.members.is_empty() {
                     tables.shared.remove(filter, &name);
                 }
@@ -130,10 +168,7 @@ impl Router {
             by_session.entry(*session).or_default().push(subscription);
         });
         let mut groups = Vec::new();
-        tables.shared.matching(topic, |_, group| {
-            let members = group.members.values().filter_map(|member| Target::merge(&[member]));
-            groups.push(GroupTarget { members: members.collect(), turn: Arc::clone(&group.turn) });
-        });
+        tables.shared.matching(topic, |_, group| groups.extend(GroupTarget::of(group)));
         let targets = by_session.values().filter_map(|all| Target::merge(all)).collect();
         Route { version, targets, groups }
     }
@@ -154,6 +189,7 @@ impl Router {
                 metrics.drop_message(Dropped::QueueFull);
                 crowded = Some(&target.mailbox).filter(|it| it.is_crowded()).or(crowded);
             }
+            Posted::AllFull => metrics.drop_message(Dropped::AllQueuesFull),
             Posted::Crowds => crowded = Some(&target.mailbox),
             Posted::Waits | Posted::NotKept | Posted::Closed => {}
         };
@@ -162,14 +198,50 @@ impl Router {
             if target.no_local && flags.publisher == Some(target.mailbox.session) {
                 continue;
             }
-            note(target.post(message, flags), target);
+            note(target.post(message, flags.retain, None), target);
         }
         for group in &route.groups {
-            if let Some((posted, member)) = group.post(message, flags) {
+            let shared = match flags.retain {
+                false => Arc::clone(&group.shared),
+                true => Arc::new(Shared { retain: true, ..Shared::clone(&group.shared) }),
+            };
+            if let Some((posted, member)) = group.post(message, &shared) {
                 note(posted, member);
             }
         }
         crowded
+    }
+
+    /// Passes a message for a group on, because the member that got it may not have it. False if
+    /// nobody is left who takes it.
+    pub(crate) fn pass_on(&self, delivery: &Delivery, from: SessionKey) -> bool {
+        let Some(shared) = delivery.shared.as_deref() else { return false };
+        let SessionKey(from) = from;
+        let mut shared = shared.clone();
+        shared.denied_to.push(from);
+        if shared.denied_to.len() > PASSED_ON_MAX {
+            return false;
+        }
+        let group = {
+            let tables = self.read();
+            let name = shared.filter.share_group().unwrap_or_default();
+            tables.shared.get(&shared.filter, &name.into()).and_then(GroupTarget::of)
+        };
+        let Some(group) = group else { return false };
+        let posted = group.post(&delivery.message, &Arc::new(shared));
+        posted.is_some_and(|(posted, _)| posted.is_kept())
+    }
+}
+
+impl Tables {
+    fn has(&self, filter: &TopicFilter, session: SessionKey) -> bool {
+        match filter.share_group() {
+            None => self.own.get(filter, &session).is_some(),
+            Some(name) => {
+                let group = self.shared.get(filter, &name.into());
+                group.is_some_and(|group| group.members.contains_key(&session))
+            }
+        }
     }
 }
 
@@ -207,30 +279,46 @@ impl Target {
         })
     }
 
-    fn post(&self, message: &Arc<Message>, flags: Flags) -> Posted {
+    fn post(&self, message: &Arc<Message>, retain: bool, shared: Option<Arc<Shared>>) -> Posted {
         self.mailbox.post(Delivery {
             message: Arc::clone(message),
             qos: message.qos.min(self.qos_max),
             // mqtt-3.1.1 [MQTT-3.3.1-9], mqtt-5 [MQTT-3.3.1-12] [MQTT-3.3.1-13]
-            retain: flags.retain && self.retain_as_published,
+            retain: retain && self.retain_as_published,
             subscription_ids: self.subscription_ids.clone(),
+            shared,
         })
     }
 }
 
 impl GroupTarget {
-    /// Gives the message to the member whose turn it is; to an absent one only if none is there.
-    fn post(&self, message: &Arc<Message>, flags: Flags) -> Option<(Posted, &Target)> {
+    /// `None` of a group without members.
+    fn of(group: &Group) -> Option<Self> {
+        let filter = group.filter.clone()?;
+        let members = group.members.values().filter_map(|member| Target::merge(&[member]));
+        Some(Self {
+            members: members.collect(),
+            turn: Arc::clone(&group.turn),
+            shared: Arc::new(Shared { filter, retain: false, denied_to: Vec::new() }),
+        })
+    }
+
+    /// Gives the message to the member whose turn it is; to an absent one only if none is there, and
+    /// to none that may not have it.
+    fn post(&self, message: &Arc<Message>, shared: &Arc<Shared>) -> Option<(Posted, &Target)> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let in_turn = |online: bool| {
             let (before, from) = self.members.split_at(turn % self.members.len().max(1));
-            from.iter().chain(before).filter(move |member| member.mailbox.is_online() == online)
+            from.iter().chain(before).filter(move |member| {
+                let SessionKey(session) = member.mailbox.session;
+                member.mailbox.is_online() == online && !shared.denied_to.contains(&session)
+            })
         };
         let mut last = None;
         for member in in_turn(true).chain(in_turn(false)) {
-            let posted = member.post(message, flags);
+            let posted = member.post(message, shared.retain, Some(Arc::clone(shared)));
             last = Some((posted, member));
-            if matches!(posted, Posted::Waits | Posted::Crowds) {
+            if posted.is_kept() {
                 break;
             }
         }
@@ -245,6 +333,7 @@ pub(crate) fn retained_delivery(message: Arc<Message>, subscription: &Subscripti
         // mqtt-3.1.1 [MQTT-3.3.1-8], mqtt-5 [MQTT-3.3.1-8]
         retain: true,
         subscription_ids: subscription.id.map(|id| Arc::from([id])),
+        shared: None,
         message,
     }
 }

@@ -13,6 +13,7 @@ use picket_mqtt::session::{KeptSession, SessionState};
 use tokio::sync::watch;
 use tracing::debug;
 
+use crate::bringing::Bringing;
 use crate::broker::Shared;
 use crate::mailbox::{Mailbox, SessionKey};
 use crate::metrics::Dropped;
@@ -56,6 +57,7 @@ struct Live {
 pub(crate) struct Kept {
     mailbox: Arc<Mailbox>,
     subscriptions: Subscriptions,
+    bringing: Bringing,
     session: KeptSession,
     principal: Principal,
 }
@@ -77,6 +79,8 @@ pub(crate) struct Lease {
     client: ClientId,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) subscriptions: Subscriptions,
+    /// The retained messages that new subscriptions are still to be brought.
+    pub(crate) bringing: Bringing,
     pub(crate) kick: watch::Receiver<Option<Kick>>,
     keep: Option<(KeptSession, Principal)>,
     /// Dropped last, when the client id is free.
@@ -215,13 +219,16 @@ impl Inner {
 
     fn begin(&mut self, shared: &Arc<Shared>, client: &ClientId, kept: Option<Kept>) -> Claimed {
         let resumed = kept.is_some();
-        let (mailbox, subscriptions, state) = match kept {
-            Some(kept) => (kept.mailbox, kept.subscriptions, kept.session.state),
+        let (mailbox, subscriptions, bringing, state) = match kept {
+            Some(kept) => (kept.mailbox, kept.subscriptions, kept.bringing, kept.session.state),
             None => {
                 let key = SessionKey(shared.sessions.next_key.fetch_add(1, Ordering::Relaxed));
                 let limits = &shared.config.limits;
-                let mailbox = Mailbox::new(key, limits.queue_messages_max, limits.queue_bytes_max);
-                (Arc::new(mailbox), Subscriptions::new(), SessionState::default())
+                let (messages_max, bytes_max) = (limits.queue_messages_max, limits.queue_bytes_max);
+                let budget = Arc::clone(&shared.queues);
+                let mailbox = Mailbox::new(key, messages_max, bytes_max, budget);
+                let (subscriptions, bringing) = Default::default();
+                (Arc::new(mailbox), subscriptions, bringing, SessionState::default())
             }
         };
         mailbox.set_online(true);
@@ -233,6 +240,7 @@ impl Inner {
             client: client.clone(),
             mailbox,
             subscriptions,
+            bringing,
             kick: kicked,
             keep: None,
             _over: over,
@@ -253,6 +261,12 @@ fn end_session(shared: &Shared, mailbox: &Mailbox, subscriptions: &Subscriptions
 }
 
 impl Lease {
+    /// Forgets a filter; false if it was not subscribed to. The router is the caller's to tell.
+    pub(crate) fn unsubscribe(&mut self, filter: &TopicFilter) -> bool {
+        self.bringing.forget(filter);
+        self.subscriptions.remove(filter).is_some()
+    }
+
     /// Says that the session is to be kept when the lease is dropped.
     pub(crate) fn keep(&mut self, session: KeptSession, principal: Principal) {
         self.keep = Some((session, principal));
@@ -272,7 +286,8 @@ impl Drop for Lease {
                 inner.expiries.insert(key, self.client.clone());
                 let mailbox = Arc::clone(&self.mailbox);
                 let subscriptions = std::mem::take(&mut self.subscriptions);
-                let kept = Kept { mailbox, subscriptions, session, principal };
+                let bringing = std::mem::take(&mut self.bringing);
+                let kept = Kept { mailbox, subscriptions, bringing, session, principal };
                 inner.slots.insert(self.client.clone(), Slot::Kept(Box::new(kept)));
                 drop(inner);
                 shared.janitor.notify_one();

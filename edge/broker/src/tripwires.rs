@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use picket_model::{DeviceName, Tripwires};
+use arc_swap::ArcSwapOption;
+use picket_model::{DeviceName, MetricDimension, Tripwires};
 
 /// Says "no limit".
 const NONE: u64 = u64::MAX;
@@ -34,12 +35,23 @@ pub struct Wires {
     messages_sent: AtomicU64,
     messages_received: AtomicU64,
     authorization_failures: AtomicU64,
+    /// Only slices that have limits.
+    sliced: ArcSwapOption<SlicedTripwires>,
 }
 
+/// The tripwires of slices, in no order.
+pub(crate) type SlicedTripwires = Vec<(Arc<MetricDimension>, Tripwires)>;
+
 impl TripwireBook {
-    /// Sets a device's tripwires, connected or not. Its sessions see them with their next message.
-    pub fn set(&self, device: &DeviceName, tripwires: Tripwires) {
-        self.wires(device).set(tripwires);
+    /// Sets a device's tripwires, connected or not: those of everything it does, and those of the
+    /// slices that have some. Its sessions see them with their next message.
+    pub fn set(
+        &self,
+        device: &DeviceName,
+        tripwires: Tripwires,
+        sliced: &[(Arc<MetricDimension>, Tripwires)],
+    ) {
+        self.wires(device).set(tripwires, sliced);
     }
 
     /// The wires of a device, for a session of it to keep. Not known, and without limits, until they
@@ -65,8 +77,7 @@ impl Inner {
         if self.wires.len() < self.prune_above.max(ALWAYS_KEPT) {
             return;
         }
-        self.wires
-            .retain(|_, wires| Arc::strong_count(wires) > 1 || wires.get() != Tripwires::default());
+        self.wires.retain(|_, wires| Arc::strong_count(wires) > 1 || !wires.are_without_limit());
         self.prune_above = self.wires.len() * 2;
     }
 }
@@ -89,7 +100,24 @@ impl Wires {
         }
     }
 
-    fn set(&self, tripwires: Tripwires) {
+    /// The limits of slices at this moment; `None` if there are none.
+    pub(crate) fn sliced(&self) -> arc_swap::Guard<Option<Arc<SlicedTripwires>>> {
+        self.sliced.load()
+    }
+
+    fn are_without_limit(&self) -> bool {
+        self.get() == Tripwires::default() && self.sliced.load().is_none()
+    }
+
+    fn set(&self, tripwires: Tripwires, sliced: &[(Arc<MetricDimension>, Tripwires)]) {
+        let limited = sliced.iter().filter(|(_, tripwires)| *tripwires != Tripwires::default());
+        let limited: SlicedTripwires = limited.cloned().collect();
+        let before = self.sliced.load();
+        // Sessions look things up again when it is another one.
+        if before.as_deref().map_or(&[][..], |before| before) != &limited[..] {
+            self.sliced.store((!limited.is_empty()).then(|| Arc::new(limited)));
+        }
+        drop(before);
         let Tripwires { message_bytes, messages_sent, messages_received, authorization_failures } =
             tripwires;
         for (wire, limit) in [
@@ -100,33 +128,14 @@ impl Wires {
         ] {
             wire.store(limit.unwrap_or(NONE), Ordering::Relaxed);
         }
-        self.are_known.store(true, Ordering::Relaxed);
+        // Whoever sees this sees the limits.
+        self.are_known.store(true, Ordering::Release);
     }
 
     /// Whether the limits were set: false for the moment between a device's first connection and
     /// the shard's answer to it.
     pub(crate) fn are_known(&self) -> bool {
-        self.are_known.load(Ordering::Relaxed)
-    }
-
-    /// Whether a payload of this size is too large.
-    pub(crate) fn trips_on_bytes(&self, bytes: u64) -> bool {
-        bytes > self.message_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Whether so many messages sent are too many.
-    pub(crate) fn trips_on_sent(&self, count: u64) -> bool {
-        count > self.messages_sent.load(Ordering::Relaxed)
-    }
-
-    /// Whether so many messages received are too many.
-    pub(crate) fn trips_on_received(&self, count: u64) -> bool {
-        count > self.messages_received.load(Ordering::Relaxed)
-    }
-
-    /// Whether so many denied requests are too many.
-    pub(crate) fn trips_on_denied(&self, count: u64) -> bool {
-        count > self.authorization_failures.load(Ordering::Relaxed)
+        self.are_known.load(Ordering::Acquire)
     }
 }
 
@@ -138,6 +147,7 @@ impl Default for Wires {
             messages_sent: AtomicU64::new(NONE),
             messages_received: AtomicU64::new(NONE),
             authorization_failures: AtomicU64::new(NONE),
+            sliced: ArcSwapOption::empty(),
         }
     }
 }
@@ -154,7 +164,7 @@ mod tests {
     fn limits_set_before_a_session_begins_are_there_when_it_does() {
         let book = TripwireBook::default();
         let tripwires = Tripwires { message_bytes: Some(1000), ..Tripwires::default() };
-        book.set(&device("a"), tripwires);
+        book.set(&device("a"), tripwires, &[]);
         assert_eq!(book.wires(&device("a")).get(), tripwires);
         assert_eq!(book.wires(&device("b")).get(), Tripwires::default());
     }
@@ -163,24 +173,32 @@ mod tests {
     fn a_running_session_sees_new_limits() {
         let book = TripwireBook::default();
         let wires = book.wires(&device("a"));
-        assert!(!wires.trips_on_bytes(u64::MAX));
-        book.set(&device("a"), Tripwires { message_bytes: Some(10), ..Tripwires::default() });
-        assert!(wires.trips_on_bytes(11) && !wires.trips_on_bytes(10));
-        book.set(&device("a"), Tripwires::default());
-        assert!(!wires.trips_on_bytes(11));
+        assert_eq!(wires.get().message_bytes, None);
+        book.set(&device("a"), Tripwires { message_bytes: Some(10), ..Tripwires::default() }, &[]);
+        assert_eq!(wires.get().message_bytes, Some(10));
+        book.set(&device("a"), Tripwires::default(), &[]);
+        assert_eq!(wires.get().message_bytes, None);
     }
 
     #[test]
     fn devices_that_come_and_go_leave_nothing_behind() {
         let book = TripwireBook::default();
         let kept = book.wires(&device("kept"));
-        book.set(&device("limited"), Tripwires { messages_sent: Some(1), ..Default::default() });
+        book.set(
+            &device("limited"),
+            Tripwires { messages_sent: Some(1), ..Default::default() },
+            &[],
+        );
         for i in 0..100_000 {
             book.wires(&device(&format!("passing-{i}")));
         }
         assert!(book.inner.lock().unwrap().wires.len() <= 2048);
-        book.set(&device("kept"), Tripwires { message_bytes: Some(5), ..Tripwires::default() });
-        assert!(kept.trips_on_bytes(6), "a session's own wires are never replaced");
-        assert!(book.wires(&device("limited")).trips_on_sent(2));
+        book.set(
+            &device("kept"),
+            Tripwires { message_bytes: Some(5), ..Tripwires::default() },
+            &[],
+        );
+        assert_eq!(kept.get().message_bytes, Some(5), "a session's own wires are never replaced");
+        assert_eq!(book.wires(&device("limited")).get().messages_sent, Some(1));
     }
 }

@@ -16,7 +16,7 @@ use crate::authorize::{Denial, PublishPermit, publishable};
 use crate::broker::Shared;
 use crate::mailbox::SessionKey;
 use crate::metrics::Dropped;
-use crate::retained::{ClientOwner, Owner};
+use crate::retained::Owner;
 use crate::router::Flags;
 
 /// A will that is due or waits for its delay.
@@ -27,35 +27,67 @@ pub(crate) struct LastWill {
     pub(crate) access: AccessWatch,
 }
 
-/// Wills that wait for their delay. At most one per session, so bounded as they are.
-#[derive(Default)]
+/// Bytes that a waiting will takes besides what its client gave: the watch on its client's rights
+/// above all.
+const OVERHEAD_BYTES: usize = 1024;
+
+/// Wills that wait for their delay. One may outlive its session, so they have a bound of their own.
 pub(crate) struct Wills {
     inner: Mutex<Inner>,
+    bytes_max: usize,
 }
 
 #[derive(Default)]
 struct Inner {
     waiting: BTreeMap<(Timestamp, SessionKey), LastWill>,
     due_of: HashMap<SessionKey, Timestamp>,
+    bytes: usize,
+}
+
+impl LastWill {
+    fn cost_bytes(&self) -> usize {
+        let Will { topic, payload, properties, .. } = &self.will;
+        OVERHEAD_BYTES + topic.len() + payload.len() + properties.cost_bytes()
+    }
+}
+
+impl Inner {
+    fn remove(&mut self, due: Timestamp, session: SessionKey) -> Option<LastWill> {
+        self.due_of.remove(&session);
+        let will = self.waiting.remove(&(due, session))?;
+        self.bytes -= will.cost_bytes();
+        Some(will)
+    }
 }
 
 impl Wills {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { inner: Mutex::default(), bytes_max }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a will until it is due.
-    pub(crate) fn wait(&self, will: LastWill, due: Timestamp) {
+    /// Keeps a will until it is due. Gives it back if there is no room: then it had better be sent
+    /// too early than never.
+    pub(crate) fn wait(&self, will: LastWill, due: Timestamp) -> Option<LastWill> {
         let mut inner = self.lock();
+        let bytes = inner.bytes + will.cost_bytes();
+        if bytes > self.bytes_max {
+            return Some(will);
+        }
+        inner.bytes = bytes;
         inner.due_of.insert(will.session, due);
         inner.waiting.insert((due, will.session), will);
+        None
     }
 
     /// Takes a session's will out: the client is back in time, or its session ended early.
     pub(crate) fn take(&self, session: SessionKey) -> Option<LastWill> {
         let mut inner = self.lock();
-        let due = inner.due_of.remove(&session)?;
-        inner.waiting.remove(&(due, session))
+        let due = *inner.due_of.get(&session)?;
+        inner.remove(due, session)
     }
 
     /// When the next one is due.
@@ -67,13 +99,10 @@ impl Wills {
     pub(crate) fn take_due(&self, now: Timestamp) -> Vec<LastWill> {
         let mut inner = self.lock();
         let mut due = Vec::new();
-        while let Some(entry) = inner.waiting.first_entry() {
-            if entry.key().0 > now {
-                break;
-            }
-            let will = entry.remove();
-            inner.due_of.remove(&will.session);
-            due.push(will);
+        while let Some((&(at, session), _)) = inner.waiting.first_key_value()
+            && at <= now
+        {
+            due.extend(inner.remove(at, session));
         }
         due
     }
@@ -94,9 +123,7 @@ pub(crate) async fn send(shared: &Shared, last: LastWill) {
             let message = Message::received(topic, will.payload, will.qos, properties, now);
             let flags = Flags { publisher: Some(session), retain: will.retain };
             shared.publish(permit, Arc::new(message), flags, || {
-                let owner = ClientOwner::new(access);
-                shared.retained.watch(&owner);
-                Owner::Client(owner)
+                Owner::Client(shared.retained.owner(access))
             });
         }
         Err(Denial { action, decision }) => {
@@ -111,8 +138,12 @@ pub(crate) async fn send(shared: &Shared, last: LastWill) {
                 last_action: action.as_str(),
                 last_resource: topic.shared(),
             };
-            let device = rights.device.clone();
-            shared.observe(Observation { at, device, fact: Fact::Denied(denied) }).await;
+            let slices = Arc::clone(&shared.slices.current());
+            let lies_in = slices.named(slices.of_name(&topic, &client)).cloned().map(Some);
+            for slice in std::iter::once(None).chain(lies_in) {
+                let (device, fact) = (rights.device.clone(), Fact::Denied(denied.clone()));
+                shared.observe(Observation { at, device, slice, fact }).await;
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 //!   with the event itself.
 //! - [`deliver`] empties the outbox. Its *dispatcher* turns an entry into one delivery for each
 //!   subscription; its *deliverator* makes attempts until a delivery is done or dead.
+//! - [`mitigation`] runs the actions that somebody chose for violations.
 //! - [`functions`] runs user code, as AWS Lambda does: [`FunctionHost`] keeps warm processes,
 //!   speaks the Lambda Runtime API with them and kills those that misbehave.
 //! - [`python`] finds or makes the interpreter that functions written in Python run in.
@@ -22,6 +23,7 @@ pub mod function_policy;
 pub mod functions;
 pub mod limits;
 pub mod metrics;
+pub mod mitigation;
 pub mod plan;
 pub mod ports;
 pub mod python;

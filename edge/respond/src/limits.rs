@@ -50,6 +50,14 @@ pub const INVOCATIONS_WAITING_MAX: usize = 1_000;
 /// Events accepted for later (invocation type `Event`) and not done yet, all functions together.
 pub const EVENTS_WAITING_MAX: usize = 1_000;
 
+/// Mitigation tasks that take turns. More wait for one to end: each holds violations in memory, and
+/// with more of them every one would only be slower.
+pub const MITIGATION_TASKS_AT_ONCE: usize = 16;
+
+/// Violations of one task that are read together: one look at the store for many, and a kilobyte
+/// each at the most.
+pub const VIOLATIONS_AT_ONCE: usize = 256;
+
 /// What an operator may set about functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostLimits {

@@ -37,7 +37,7 @@ pub fn plan(event: &ViolationEvent, profile: &SecurityProfile) -> Vec<OutboxEntr
 mod tests {
     use std::sync::Arc;
 
-    use picket_model::{AlertTarget, ProfileName, Timestamp, ViolationEventKind};
+    use picket_model::{AlertTarget, Behavior, ProfileName, Timestamp, ViolationEventKind};
 
     use super::*;
     use crate::alarm_message::tests::event;
@@ -53,6 +53,7 @@ mod tests {
             behaviors: Vec::new(),
             alert_targets: topics.iter().map(target).collect(),
             retained_metrics: Vec::new(),
+            export: None,
             version: 1,
             created_at: Timestamp::EPOCH,
             modified_at: Timestamp::EPOCH,
@@ -82,12 +83,23 @@ mod tests {
         );
     }
 
+    const KINDS: [ViolationEventKind; 3] =
+        [ViolationEventKind::InAlarm, ViolationEventKind::Cleared, ViolationEventKind::Invalidated];
+
+    /// How many are told of an event of a kind, of a behavior that is suppressed or not.
+    fn n_told(kind: ViolationEventKind, suppress_alerts: bool) -> usize {
+        let behavior = Behavior { suppress_alerts, ..(*event().behavior).clone() };
+        let event = ViolationEvent { kind, behavior: Arc::new(behavior), ..event() };
+        plan(&event, &profile(&["A"])).len()
+    }
+
+    #[test]
+    fn the_beginning_and_both_ends_of_an_alarm_are_told() {
+        assert_eq!(KINDS.map(|kind| n_told(kind, false)), [1, 1, 1]);
+    }
+
     #[test]
     fn nobody_is_told_of_a_suppressed_behavior() {
-        let mut event = event();
-        let mut behavior = (*event.behavior).clone();
-        behavior.suppress_alerts = true;
-        event.behavior = Arc::new(behavior);
-        assert_eq!(plan(&event, &profile(&["A"])), []);
+        assert_eq!(KINDS.map(|kind| n_told(kind, true)), [0, 0, 0]);
     }
 }

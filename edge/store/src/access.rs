@@ -10,6 +10,7 @@ use rusqlite::Row;
 
 use crate::codec::column;
 use crate::error::{RegistryError, StoreError};
+use crate::limits::THINGS_PER_CONNECTION_MAX;
 use crate::policies::read_version;
 use crate::tx::ReadTx;
 use crate::{certificates, groups, things};
@@ -32,6 +33,11 @@ pub struct RightsFacts {
     pub device: DeviceName,
     /// Whether a thing of the device's name exists.
     pub registered: bool,
+    /// Whether a thing exists whose name is the client id, be it another than the device.
+    pub is_client_registered: bool,
+    /// The things that the certificate is attached to; of more than 1,000, the first by
+    /// name and the one that the connection speaks for.
+    pub things: BTreeSet<ThingName>,
     /// The static groups of the thing with all groups above them, by name.
     pub groups: Vec<GroupName>,
     /// Policies in force: the certificate's, then those of the groups.
@@ -67,6 +73,12 @@ pub fn rights(
     depends_on.extend(groups.iter().cloned().map(Change::Group));
 
     let id = certificate.as_ref().map(|certificate| &certificate.id);
+    let mut things = match id {
+        Some(id) => things_of(tx, id)?,
+        None => BTreeSet::new(),
+    };
+    // Its own among them, however many there are.
+    things.extend(thing.iter().map(|thing| thing.name.clone()));
     let policies = in_force(tx, id, thing.as_ref().map(|thing| &thing.name))?;
     depends_on.extend(policies.iter().map(|(_, policy, _)| Change::Policy(policy.clone())));
 
@@ -77,6 +89,8 @@ pub fn rights(
             None => DeviceName::from(client),
         },
         registered: exists || thing.is_some(),
+        is_client_registered: exists,
+        things,
         certificate,
         thing,
         groups,
@@ -119,6 +133,16 @@ fn speaks_for(
     )?;
     let only = <[Thing; 1]>::try_from(attached).ok().map(|[thing]| thing);
     Ok((only, exists))
+}
+
+/// The things that a certificate is attached to, as far as a connection is told.
+fn things_of(tx: &ReadTx, certificate: &CertificateId) -> Result<BTreeSet<ThingName>, StoreError> {
+    let names = tx.rows(
+        "SELECT thing FROM thing_certificates WHERE certificate = ?1 ORDER BY thing LIMIT ?2",
+        (certificate.as_str(), THINGS_PER_CONNECTION_MAX),
+        |row| column::name(row, "thing", ThingName::parse),
+    )?;
+    Ok(names.into_iter().collect())
 }
 
 /// The policies that hold for a certificate and a thing together: the certificate's, by name, then

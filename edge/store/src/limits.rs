@@ -28,6 +28,10 @@ pub(crate) const GROUP_TIME_MAX: Duration = Duration::from_millis(20);
 /// in hex.
 pub(crate) const TOKEN_BYTES_MAX: usize = 2048;
 
+/// Things of its certificate that a connection is told of. A certificate is for one thing; one that
+/// a fleet shares must not cost each of its connections the names of all.
+pub(crate) const THINGS_PER_CONNECTION_MAX: u32 = 1_000;
+
 /// Attributes that a thing type may name as searchable. Source: aws CreateThingType.
 pub(crate) const SEARCHABLE_MAX: usize = 3;
 
@@ -40,3 +44,32 @@ pub const VALUES_KEPT_MS: i64 = 14 * 24 * 3_600_000;
 /// How long an entry of the outbox is kept, with its deliveries and dead letters: as long as
 /// violation events, which is far longer than anybody pushes the same one again.
 pub const ENTRIES_KEPT_MS: i64 = EVENTS_KEPT_MS;
+
+/// How long a task of mitigation actions is kept after it ended, with its executions: as long as
+/// somebody may ask who isolated a device, and three times as long as violation events.
+pub const MITIGATIONS_KEPT_MS: i64 = 90 * 24 * 3_600_000;
+
+/// The time that a model is trained with. Source: AWS guide "ML Detect" (the trailing 14 days).
+pub const TRAINING_MS: i64 = 14 * 24 * 3_600_000;
+
+/// How often values are worth moving from batches into days: the batches of an hour are few enough
+/// to be searched for one device, and a day is written only 24 times.
+pub const SEALING_PERIOD_MS: i64 = 3_600_000;
+
+/// Bytes of batches that are sealed together, and held in memory for it. One that is larger is
+/// sealed alone.
+pub(crate) const SEALED_TOGETHER_BYTES_MAX: i64 = 32 * 1024 * 1024;
+
+/// Devices whose values one transaction seals.
+pub(crate) const SEALED_DEVICES_MAX: usize = 128;
+
+/// Bytes of days that one transaction seals, give or take one device: with the number of devices
+/// it keeps the writer busy for a few milliseconds at most.
+pub(crate) const SEALED_BYTES_MAX: usize = 256 * 1024;
+
+/// Batches that one transaction deletes after they were sealed.
+pub(crate) const SEALED_BATCHES_MAX: usize = 8;
+
+/// Size from which a part of a day grows no more: an ordinary day of 8 metrics is a fifth of it,
+/// and one of long lists is not written again and again.
+pub(crate) const DAY_PART_BYTES_MAX: usize = 32 * 1024;

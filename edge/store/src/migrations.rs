@@ -8,7 +8,8 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// The migrations; the first makes schema 1.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_first.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../migrations/0001_first.sql"), include_str!("../migrations/0002_detect.sql")];
 
 /// The schema that this version reads and writes.
 pub(crate) fn known() -> i64 {

@@ -1,18 +1,25 @@
 //! Security profiles, and what they are attached to.
 
+use std::collections::BTreeSet;
+
 use picket_model::limits::PROFILES_PER_TARGET_MAX;
-use picket_model::wire::{behavior_from_json, behavior_to_json};
-use picket_model::{
-    AlertTarget, Behavior, Change, GroupName, Metric, ProfileName, ProfileTarget, SecurityProfile,
+use picket_model::wire::{
+    behavior_from_json, behavior_to_json, dimension_from_json, dimension_to_json, metric_named,
 };
-use rusqlite::Row;
+use picket_model::{
+    AlertTarget, Behavior, Change, CustomMetricKind, DimensionName, GroupName, Metric,
+    MetricDimension, MetricsExport, ProfileName, ProfileTarget, RetainedMetric, SecurityProfile,
+};
+use rusqlite::types::ValueRef;
+use rusqlite::{Row, params_from_iter};
 use serde_json::{Value, json};
 
 use crate::codec::column;
 use crate::error::{RegistryError, StoreError, expect_version};
-use crate::groups;
 use crate::page::{Page, Paged};
+use crate::query::Query;
 use crate::tx::{ReadTx, WriteTx};
+use crate::{custom_metrics, dimensions, groups, model_training};
 
 const WHAT: &str = "security profile";
 const LISTING: &str = "security-profiles";
@@ -21,35 +28,22 @@ fn read_row(row: &Row<'_>) -> Result<SecurityProfile, StoreError> {
     Ok(SecurityProfile {
         name: column::name(row, "name", ProfileName::parse)?,
         description: row.get("description")?,
-        behaviors: read_list(row, "behaviors", |json| {
+        behaviors: column::list(row, "behaviors", |json| {
             behavior_from_json(json, 1).map_err(|error| error.to_string())
         })?,
-        alert_targets: read_list(row, "alert_targets", |json| {
+        alert_targets: column::list(row, "alert_targets", |json| {
             let text = |member: &str| {
                 let text = json.get(member).and_then(Value::as_str);
                 text.map(str::to_owned).ok_or_else(|| format!("`{member}` is missing"))
             };
             Ok(AlertTarget { topic_arn: text("topic_arn")?, role_arn: text("role_arn")? })
         })?,
-        retained_metrics: read_list(row, "retained_metrics", |json| {
-            json.as_str().and_then(Metric::parse).ok_or_else(|| "no metric".to_owned())
-        })?,
+        retained_metrics: column::list(row, "retained_metrics", read_retained)?,
+        export: read_export(row)?,
         version: column::count(row, "version")?,
         created_at: column::time(row, "created_at")?,
         modified_at: column::time(row, "modified_at")?,
     })
-}
-
-fn read_list<T>(
-    row: &Row<'_>,
-    column: &'static str,
-    read: impl Fn(&Value) -> Result<T, String>,
-) -> Result<Vec<T>, StoreError> {
-    let unreadable = |problem: String| StoreError::Unreadable { column, problem };
-    match column::json(row, column)? {
-        Value::Array(items) => items.iter().map(|item| read(item).map_err(unreadable)).collect(),
-        _ => Err(unreadable("no list".to_owned())),
-    }
 }
 
 fn behaviors_text(behaviors: &[Behavior]) -> String {
@@ -64,8 +58,155 @@ fn alert_targets_text(targets: &[AlertTarget]) -> String {
     Value::Array(list).to_string()
 }
 
-fn metrics_text(metrics: &[Metric]) -> String {
-    Value::Array(metrics.iter().map(|metric| metric.as_str().into()).collect()).to_string()
+/// A metric to retain: its name alone, as schema 1 has it, or an object.
+fn read_retained(json: &Value) -> Result<RetainedMetric, String> {
+    if let Value::String(name) = json {
+        let metric = Metric::parse(name).ok_or("no metric")?;
+        return Ok(RetainedMetric { metric, dimension: None, export: false });
+    }
+    let kind = || {
+        let kind = json["kind"].as_str().and_then(CustomMetricKind::parse);
+        kind.ok_or_else(|| "no kind of a custom metric".to_owned())
+    };
+    let metric = metric_named(json["metric"].as_str().ok_or("no metric")?, kind)?;
+    Ok(RetainedMetric {
+        dimension: dimension_from_json(json.get("metricDimension"), &metric)?,
+        export: json["export"].as_bool().ok_or("no `export`")?,
+        metric,
+    })
+}
+
+fn retained_text(metrics: &[RetainedMetric]) -> String {
+    let to_json = |retained: &RetainedMetric| {
+        let mut json = json!({ "metric": retained.metric.as_str(), "export": retained.export });
+        if let Metric::Custom(_, kind) = &retained.metric {
+            json["kind"] = kind.as_str().into();
+        }
+        if let Some(dimension) = &retained.dimension {
+            json["metricDimension"] = dimension_to_json(dimension);
+        }
+        json
+    };
+    Value::Array(metrics.iter().map(to_json).collect()).to_string()
+}
+
+fn read_export(row: &Row<'_>) -> Result<Option<MetricsExport>, StoreError> {
+    if row.get_ref("export")? == ValueRef::Null {
+        return Ok(None);
+    }
+    let json = column::json(row, "export")?;
+    let text = |member: &str| json[member].as_str().map(str::to_owned);
+    match (text("mqtt_topic"), text("role_arn")) {
+        (Some(mqtt_topic), Some(role_arn)) => Ok(Some(MetricsExport { mqtt_topic, role_arn })),
+        _ => Err(StoreError::Unreadable { column: "export", problem: "no export".to_owned() }),
+    }
+}
+
+fn export_text(export: &MetricsExport) -> String {
+    json!({ "mqtt_topic": export.mqtt_topic, "role_arn": export.role_arn }).to_string()
+}
+
+/// What a profile can use that is there by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Use {
+    /// A metric, by name.
+    Metric,
+    /// A dimension.
+    Dimension,
+}
+
+impl Use {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Metric => "metric",
+            Self::Dimension => "dimension",
+        }
+    }
+}
+
+/// Metrics and dimensions that a profile is about, in behaviors or to be retained.
+fn subjects(
+    profile: &SecurityProfile,
+) -> impl Iterator<Item = (&Metric, Option<&MetricDimension>)> {
+    let judged = profile.behaviors.iter().map(|it| (&it.metric, it.dimension.as_ref()));
+    let retained = profile.retained_metrics.iter().map(|it| (&it.metric, it.dimension.as_ref()));
+    judged.chain(retained)
+}
+
+/// Refuses a profile that uses what does not exist.
+fn check_uses(tx: &ReadTx, profile: &SecurityProfile) -> Result<(), RegistryError> {
+    for (metric, dimension) in subjects(profile) {
+        if let Metric::Custom(name, kind) = metric {
+            match custom_metrics::find(tx, name)? {
+                None => {
+                    return Err(RegistryError::Invalid(format!(
+                        "custom metric `{name}` does not exist; make it first"
+                    )));
+                }
+                Some(found) if found.kind != *kind => {
+                    return Err(RegistryError::Invalid(format!(
+                        "custom metric `{name}` is a {} and cannot be used as a {}",
+                        found.kind.as_str(),
+                        kind.as_str()
+                    )));
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(dimension) = dimension
+            && dimensions::find(tx, &dimension.name)?.is_none()
+        {
+            return Err(RegistryError::Invalid(format!(
+                "dimension `{}` does not exist; make it first",
+                dimension.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Writes down what a profile uses now, and begins or ends the training of its models.
+fn follow(tx: &mut WriteTx, profile: &SecurityProfile) -> Result<(), StoreError> {
+    let mut uses = BTreeSet::new();
+    for (metric, dimension) in subjects(profile) {
+        uses.insert((Use::Metric, metric.as_str()));
+        uses.extend(dimension.map(|dimension| (Use::Dimension, dimension.name.as_str())));
+    }
+    tx.execute("DELETE FROM profile_uses WHERE profile = ?1", [profile.name.as_str()])?;
+    for (what, name) in uses {
+        tx.execute(
+            "INSERT INTO profile_uses (what, name, profile) VALUES (?1, ?2, ?3)",
+            (what.as_str(), name, profile.name.as_str()),
+        )?;
+    }
+    model_training::follow(tx, profile)
+}
+
+/// Refuses to delete what profiles use.
+///
+/// # Errors
+/// [`RegistryError::Invalid`] names some of the profiles.
+pub(crate) fn expect_unused(
+    tx: &ReadTx,
+    what: Use,
+    noun: &str,
+    name: &str,
+) -> Result<(), RegistryError> {
+    const SHOWN: usize = 5;
+    let profiles: Vec<String> = tx.rows(
+        "SELECT profile FROM profile_uses WHERE what = ?1 AND name = ?2 ORDER BY profile LIMIT ?3",
+        (what.as_str(), name, 1 + SHOWN as i64),
+        |row| row.get::<_, String>("profile").map(|profile| format!("`{profile}`")),
+    )?;
+    if profiles.is_empty() {
+        return Ok(());
+    }
+    let (many, more) = if profiles.len() == 1 { ("", "") } else { ("s", "") };
+    let more = if profiles.len() > SHOWN { " and others" } else { more };
+    let shown = profiles[..profiles.len().min(SHOWN)].join(", ");
+    Err(RegistryError::Invalid(format!(
+        "{noun} `{name}` is used by security profile{many} {shown}{more}; take it out first"
+    )))
 }
 
 /// The profile, if there is one of that name.
@@ -93,7 +234,8 @@ fn check_exists(tx: &ReadTx, name: &ProfileName) -> Result<(), RegistryError> {
 /// Makes a profile as given; its version becomes 1.
 ///
 /// # Errors
-/// [`RegistryError::AlreadyExists`].
+/// [`RegistryError::AlreadyExists`]; [`RegistryError::Invalid`] if it uses a custom metric or a
+/// dimension that does not exist, or a custom metric as another kind than it is.
 // aws: CreateSecurityProfile
 pub fn create(
     tx: &mut WriteTx,
@@ -101,30 +243,34 @@ pub fn create(
 ) -> Result<SecurityProfile, RegistryError> {
     let added = tx.execute(
         "INSERT INTO profiles (name, description, behaviors, alert_targets, retained_metrics, \
-                               version, created_at, modified_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7) ON CONFLICT DO NOTHING",
+                               version, created_at, modified_at, export) \
+         VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
         (
             profile.name.as_str(),
             &profile.description,
             behaviors_text(&profile.behaviors),
             alert_targets_text(&profile.alert_targets),
-            metrics_text(&profile.retained_metrics),
+            retained_text(&profile.retained_metrics),
             profile.created_at.as_millis(),
             profile.modified_at.as_millis(),
+            profile.export.as_ref().map(export_text),
         ),
     )?;
     if added == 0 {
         return Err(RegistryError::already_exists(WHAT, &profile.name));
     }
+    check_uses(tx, profile)?;
+    follow(tx, profile)?;
     tx.changed(Change::Profile(profile.name.clone()));
     get(tx, &profile.name)
 }
 
-/// Gives a profile the description, behaviors, alert targets, retained metrics and time of change
-/// of `profile`; its version grows by one, its time of making stays.
+/// Gives a profile the description, behaviors, alert targets, retained metrics, export and time of
+/// change of `profile`; its version grows by one, its time of making stays.
 ///
 /// # Errors
-/// [`RegistryError::NotFound`], [`RegistryError::VersionConflict`].
+/// [`RegistryError::NotFound`], [`RegistryError::VersionConflict`]; [`RegistryError::Invalid`] as
+/// for [`create`].
 // aws: UpdateSecurityProfile
 pub fn update(
     tx: &mut WriteTx,
@@ -133,18 +279,22 @@ pub fn update(
 ) -> Result<SecurityProfile, RegistryError> {
     let name = &profile.name;
     expect_version(WHAT, name, expected_version, get(tx, name)?.version)?;
+    check_uses(tx, profile)?;
     tx.execute(
         "UPDATE profiles SET description = ?2, behaviors = ?3, alert_targets = ?4, \
-             retained_metrics = ?5, version = version + 1, modified_at = ?6 WHERE name = ?1",
+             retained_metrics = ?5, version = version + 1, modified_at = ?6, export = ?7 \
+         WHERE name = ?1",
         (
             name.as_str(),
             &profile.description,
             behaviors_text(&profile.behaviors),
             alert_targets_text(&profile.alert_targets),
-            metrics_text(&profile.retained_metrics),
+            retained_text(&profile.retained_metrics),
             profile.modified_at.as_millis(),
+            profile.export.as_ref().map(export_text),
         ),
     )?;
+    follow(tx, profile)?;
     tx.changed(Change::Profile(name.clone()));
     get(tx, name)
 }
@@ -166,25 +316,34 @@ pub fn delete(
     Ok(())
 }
 
-/// Lists profiles by name; with `metric` only those with a behavior that judges it.
+/// Lists profiles by name; with `metric` or `dimension` only those with a behavior or a retained
+/// metric that is about it.
 ///
 /// # Errors
 /// [`RegistryError::Invalid`] for a token that this listing did not give.
 // aws: ListSecurityProfiles
 pub fn list(
     tx: &ReadTx,
-    metric: Option<Metric>,
+    metric: Option<&str>,
+    dimension: Option<&DimensionName>,
     page: &Page,
 ) -> Result<Paged<ProfileName>, RegistryError> {
-    let names = tx.rows(
-        "SELECT name FROM profiles \
-         WHERE name > ?1 \
-           AND (?2 IS NULL OR EXISTS (SELECT 1 FROM json_each(behaviors) AS behavior \
-                WHERE json_extract(behavior.value, '$.metric') = ?2)) \
-         ORDER BY name LIMIT ?3",
-        (page.name_key(LISTING)?, metric.map(Metric::as_str), page.rows_max()),
-        |row| column::name(row, "name", ProfileName::parse),
-    )?;
+    let mut query = Query::new("SELECT name FROM profiles");
+    query.and("name > ?", [page.name_key(LISTING)?.into()]);
+    let mut using = |what: Use, name: &str| {
+        let condition = "name IN (SELECT profile FROM profile_uses WHERE what = ? AND name = ?)";
+        query.and(condition, [what.as_str().to_owned().into(), name.to_owned().into()]);
+    };
+    if let Some(metric) = metric {
+        using(Use::Metric, metric);
+    }
+    if let Some(dimension) = dimension {
+        using(Use::Dimension, dimension.as_str());
+    }
+    query.end("ORDER BY name LIMIT ?", page.rows_max());
+    let names = tx.rows(&query.sql, params_from_iter(query.values), |row| {
+        column::name(row, "name", ProfileName::parse)
+    })?;
     Ok(Paged::cut(names, page, LISTING, |name| [name.to_string()]))
 }
 

@@ -3,24 +3,21 @@
 use std::sync::Arc;
 
 use picket_model::{
-    Continuation, DeviceName, ProfileName, Timestamp, VerificationState, Violation, ViolationEvent,
-    ViolationEventKind, ViolationId,
+    Continuation, CriteriaType, DeviceName, ProfileName, Timestamp, VerificationState, Violation,
+    ViolationEvent, ViolationEventKind, ViolationId,
 };
-use rusqlite::types::{Value, ValueRef};
+use rusqlite::types::ValueRef;
 use rusqlite::{Row, params_from_iter};
 
 use crate::codec::{column, explanation};
 use crate::error::{RegistryError, StoreError};
 use crate::page::{Page, Paged};
+use crate::query::Query;
 use crate::tx::{ReadTx, WriteTx};
 
 const WHAT: &str = "violation";
 const ACTIVE_LISTING: &str = "active-violations";
 const EVENTS_LISTING: &str = "violation-events";
-
-/// AWS's spelling of the kind that every criteria of this version is. Source: aws
-/// `BehaviorCriteriaType`.
-const STATIC: &str = "STATIC";
 
 /// Which violations or events are listed; all, by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +26,8 @@ pub struct ViolationFilter {
     pub device: Option<DeviceName>,
     /// Only of this security profile.
     pub profile: Option<ProfileName>,
-    /// Only of behaviors whose criteria is of this kind, in AWS's spelling: `STATIC`.
-    pub criteria_type: Option<String>,
+    /// Only of behaviors whose criteria is of this type.
+    pub criteria_type: Option<CriteriaType>,
     /// Only of behaviors whose alerts are, or are not, suppressed.
     pub suppressed: Option<bool>,
     /// Only with this judgement of a person.
@@ -87,7 +84,7 @@ pub fn apply(tx: &mut WriteTx, event: &ViolationEvent) -> Result<bool, StoreErro
             event.device.as_str(),
             event.profile.as_str(),
             event.behavior.name.as_str(),
-            STATIC,
+            event.behavior.criteria.criteria_type().as_str(),
             event.behavior.suppress_alerts,
             &behavior,
             &value,
@@ -113,7 +110,7 @@ pub fn apply(tx: &mut WriteTx, event: &ViolationEvent) -> Result<bool, StoreErro
                     event.device.as_str(),
                     event.profile.as_str(),
                     event.behavior.name.as_str(),
-                    STATIC,
+                    event.behavior.criteria.criteria_type().as_str(),
                     event.behavior.suppress_alerts,
                     behavior,
                     event.at.as_millis(),
@@ -134,7 +131,7 @@ pub fn apply(tx: &mut WriteTx, event: &ViolationEvent) -> Result<bool, StoreErro
 pub fn continued(tx: &mut WriteTx, continuation: &Continuation) -> Result<bool, StoreError> {
     let changed = tx.execute(
         "UPDATE active_violations SET behavior = ?2, suppressed = ?3, last_violated_at = ?4, \
-             last_value = ?5, explanation = ?6 WHERE id = ?1",
+             last_value = ?5, explanation = ?6, criteria_type = ?7 WHERE id = ?1",
         (
             continuation.violation.as_str(),
             column::from_behavior(&continuation.behavior),
@@ -142,6 +139,7 @@ pub fn continued(tx: &mut WriteTx, continuation: &Continuation) -> Result<bool, 
             continuation.last_violated_at.as_millis(),
             column::from_metric_value(&continuation.last_value),
             explanation::to_text(&continuation.explanation),
+            continuation.behavior.criteria.criteria_type().as_str(),
         ),
     )?;
     Ok(changed > 0)
@@ -179,7 +177,7 @@ pub fn list_active(
          FROM active_violations AS rows LEFT JOIN verifications ON violation = id",
     );
     query.and("(started_at, id) < (?, ?)", [at.into(), id.into()]);
-    query.and_filter(filter);
+    and_filter(&mut query, filter);
     query.end("ORDER BY started_at DESC, id DESC LIMIT ?", page.rows_max());
     let violations = tx.rows(&query.sql, params_from_iter(query.values), read_active)?;
     Ok(Paged::cut(violations, page, ACTIVE_LISTING, |violation| {
@@ -211,7 +209,7 @@ pub fn list_events(
     query.and("(at, row) < (?, ?)", [at.into(), number.into()]);
     query.and("at >= ?", [from.as_millis().into()]);
     query.and("at < ?", [until.as_millis().into()]);
-    query.and_filter(filter);
+    and_filter(&mut query, filter);
     query.end("ORDER BY at DESC, row DESC LIMIT ?", page.rows_max());
     let events = tx.rows(&query.sql, params_from_iter(query.values), |row| {
         let event = read_event(row)?;
@@ -224,47 +222,21 @@ pub fn list_events(
     Ok(page.map(|(event, _)| event))
 }
 
-/// A query that has only the conditions that are asked for, so that SQLite can pick the index.
-struct Query {
-    sql: String,
-    values: Vec<Value>,
-    joint: &'static str,
-}
-
-impl Query {
-    fn new(select: &str) -> Self {
-        Self { sql: select.to_owned(), values: Vec::new(), joint: " WHERE " }
+fn and_filter(query: &mut Query, filter: &ViolationFilter) {
+    if let Some(device) = &filter.device {
+        query.and("device = ?", [device.to_string().into()]);
     }
-
-    fn and<const N: usize>(&mut self, condition: &str, values: [Value; N]) {
-        self.sql.push_str(self.joint);
-        self.sql.push_str(condition);
-        self.values.extend(values);
-        self.joint = " AND ";
+    if let Some(profile) = &filter.profile {
+        query.and("profile = ?", [profile.to_string().into()]);
     }
-
-    fn and_filter(&mut self, filter: &ViolationFilter) {
-        if let Some(device) = &filter.device {
-            self.and("device = ?", [device.to_string().into()]);
-        }
-        if let Some(profile) = &filter.profile {
-            self.and("profile = ?", [profile.to_string().into()]);
-        }
-        if let Some(criteria_type) = &filter.criteria_type {
-            self.and("criteria_type = ?", [criteria_type.clone().into()]);
-        }
-        if let Some(suppressed) = filter.suppressed {
-            self.and("suppressed = ?", [suppressed.into()]);
-        }
-        if let Some(state) = filter.verification {
-            self.and("coalesce(state, 'UNKNOWN') = ?", [state.as_str().to_owned().into()]);
-        }
+    if let Some(criteria_type) = filter.criteria_type {
+        query.and("criteria_type = ?", [criteria_type.as_str().to_owned().into()]);
     }
-
-    fn end(&mut self, order: &str, limit: i64) {
-        self.sql.push(' ');
-        self.sql.push_str(order);
-        self.values.push(limit.into());
+    if let Some(suppressed) = filter.suppressed {
+        query.and("suppressed = ?", [suppressed.into()]);
+    }
+    if let Some(state) = filter.verification {
+        query.and("coalesce(state, 'UNKNOWN') = ?", [state.as_str().to_owned().into()]);
     }
 }
 

@@ -5,19 +5,30 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use picket_model::{Account, PolicyName};
+use picket_model::{Account, DeviceName, PolicyName};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Admission, Config, Listener, Problem, parse_listen};
-use crate::limits::LISTENERS_MAX;
+use super::{Admission, Config, DAY_MS, Listener, Problem, parse_listen};
+use crate::limits::{DELEGATES_MAX, LISTENERS_MAX};
 
 /// Half a minute is already long for a message that crosses one machine; more would only delay
 /// every alarm.
 const GRACE_MS: RangeInclusive<i64> = 0..=30_000;
 
-/// AWS asks for five minutes; an hour between reports is the longest window there is.
-const REPORT_INTERVAL_S: RangeInclusive<i64> = 1..=3_600;
+/// Silence is looked for every five minutes, so a shorter one would not be noticed in time; in a
+/// year every device that is still there was heard of.
+const SILENCE_S: RangeInclusive<i64> = 300..=365 * 24 * 3_600;
+
+/// AWS's is not documented; more than an hour of values would only be more to lose.
+const EXPORT_INTERVAL_S: RangeInclusive<i64> = 1..=3_600;
+
+/// Ten years: longer than anybody keeps a log, and still a moment that can be counted in.
+const KEPT_DAYS: RangeInclusive<i64> = 1..=3_650;
+
+/// AWS asks for five minutes; an hour between reports is the longest window there is. 0 is for
+/// tests.
+const REPORT_INTERVAL_S: RangeInclusive<i64> = 0..=3_600;
 
 /// MQTT packets end at 256 MiB (mqtt-5.0 1.5.5); half of that leaves room for everything besides
 /// the payload.
@@ -73,13 +84,23 @@ fn read(source: &Source, root: &DeTable) -> Config {
     }
     if let Some(mut detect) = root.table("detect") {
         detect.set("grace_ms", &mut config.grace_ms, |value| integer(value, GRACE_MS));
+        detect.set("silence_s", &mut config.silence_ms, |value| {
+            Ok(1_000 * integer(value, SILENCE_S)?)
+        });
+        detect.set("export_interval_s", &mut config.export_interval_ms, |value| {
+            Ok(1_000 * integer(value, EXPORT_INTERVAL_S)?)
+        });
+        let days = |value: &DeValue| Ok(DAY_MS * integer(value, KEPT_DAYS)?);
+        detect.set("violations_kept_days", &mut config.kept.violations_ms, days);
+        detect.set("metric_values_kept_days", &mut config.kept.metric_values_ms, days);
         detect.set("aws_durations_only", &mut config.aws_durations_only, boolean);
         detect.finish();
     }
     if let Some(mut reports) = root.table("reports") {
-        reports.set("min_interval_s", &mut config.report_interval_s_min, |value| {
+        reports.set("min_interval_s", &mut config.reports.min_interval_s, |value| {
             integer(value, REPORT_INTERVAL_S).map(|s| u32::try_from(s).unwrap_or(u32::MAX))
         });
+        reports.set("delegates", &mut config.reports.delegates, device_names);
         reports.finish();
     }
     if let Some(mut functions) = root.table("functions") {
@@ -324,6 +345,17 @@ fn host(value: &DeValue) -> Result<String, String> {
     } else {
         Err(format!("`{host}` is not a host name or address without scheme and port"))
     }
+}
+
+fn device_names(value: &DeValue) -> Result<Vec<DeviceName>, String> {
+    let list = value.as_array().ok_or_else(|| mismatch("a list of names", value))?;
+    if list.len() > DELEGATES_MAX {
+        return Err(format!("{} names: at most {DELEGATES_MAX} can be", list.len()));
+    }
+    let name = |item: &Spanned<DeValue>| {
+        DeviceName::parse(text(item.get_ref())?).map_err(|error| error.to_string())
+    };
+    list.iter().map(name).collect()
 }
 
 fn policy_name(value: &DeValue) -> Result<PolicyName, String> {

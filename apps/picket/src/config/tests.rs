@@ -47,8 +47,13 @@ allow_remote = true
 [detect]
 grace_ms = 0
 aws_durations_only = true
+silence_s = 300
+export_interval_s = 1
+violations_kept_days = 365
+metric_values_kept_days = 90
 [reports]
-min_interval_s = 300
+min_interval_s = 60
+delegates = ["Gateway1", "gateway 2"]
 [functions]
 python = "/opt/python3"
 "#;
@@ -72,6 +77,25 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
         &[
             "3: unknown key `mqtt.listener.anonymous`; the nearest there is: `mqtt.listener.anonymous_policy`",
         ],
+    );
+}
+
+#[test]
+fn delegates_are_names() {
+    check("[reports]\ndelegates = [\"Gateway1\", \"any client/id\"]", &[]);
+    check(
+        "[reports]\ndelegates = \"Gateway1\"",
+        &["2: `reports.delegates`: expected a list of names, found a string"],
+    );
+    check(
+        "[reports]\ndelegates = [1]",
+        &["2: `reports.delegates`: expected text in quotes, found an integer"],
+    );
+    check("[reports]\ndelegates = [\"\"]", &["2: `reports.delegates`: device name is empty"]);
+    let many = vec!["\"g\""; 65].join(",");
+    check(
+        &format!("[reports]\ndelegates = [{many}]"),
+        &["2: `reports.delegates`: 65 names: at most 64 can be"],
     );
 }
 
@@ -112,9 +136,21 @@ fn a_listener_needs_an_address() {
 #[test]
 fn values_out_of_range_are_refused_with_the_range() {
     check("[detect]\ngrace_ms = -1", &["2: `detect.grace_ms`: -1 is not from 0 to 30000"]);
+    check("[detect]\nsilence_s = 60", &["2: `detect.silence_s`: 60 is not from 300 to 31536000"]);
     check(
-        "[reports]\nmin_interval_s = 0",
-        &["2: `reports.min_interval_s`: 0 is not from 1 to 3600"],
+        "[detect]\nexport_interval_s = 0",
+        &["2: `detect.export_interval_s`: 0 is not from 1 to 3600"],
+    );
+    check(
+        "[detect]\nviolations_kept_days = 0\nmetric_values_kept_days = 4000",
+        &[
+            "2: `detect.violations_kept_days`: 0 is not from 1 to 3650",
+            "3: `detect.metric_values_kept_days`: 4000 is not from 1 to 3650",
+        ],
+    );
+    check(
+        "[reports]\nmin_interval_s = 3601",
+        &["2: `reports.min_interval_s`: 3601 is not from 0 to 3600"],
     );
     check(
         "[mqtt]\npayload_bytes_max = 99999999999999999999",
@@ -165,9 +201,9 @@ fn values_of_the_wrong_form_are_refused_with_what_they_are() {
 #[test]
 fn every_problem_is_told_in_the_order_of_the_file() {
     check(
-        "[reports]\nmin_interval_s = 0\n[account]\nid = \"1\"\n",
+        "[reports]\nmin_interval_s = -1\n[account]\nid = \"1\"\n",
         &[
-            "2: `reports.min_interval_s`: 0 is not from 1 to 3600",
+            "2: `reports.min_interval_s`: -1 is not from 0 to 3600",
             "4: `account.id`: `1` is not twelve digits",
         ],
     );

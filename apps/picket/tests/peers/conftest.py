@@ -8,6 +8,7 @@ import boto3
 import pytest
 
 import harness
+from netns import Namespace
 
 
 def pytest_configure(config):
@@ -87,3 +88,30 @@ def listen():
     yield make
     for listener in listeners:
         listener.close()
+
+
+@pytest.fixture
+def network():
+    """A device with a network of its own."""
+    with Namespace() as namespace:
+        yield namespace
+
+
+@pytest.fixture
+def on_port_443(network, tmp_path):
+    """A server that the device reaches where the agent looks for it."""
+    config = f"""
+[endpoint]
+host = "{network.host}"
+[reports]
+min_interval_s = 1
+[[mqtt.listener]]
+listen = "{network.host}:443"
+tls = true
+"""
+    server = harness.Server(tmp_path / "data", config)
+    try:
+        yield server.start()
+        server.stop()
+    finally:
+        server.kill()

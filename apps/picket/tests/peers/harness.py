@@ -18,9 +18,11 @@ import zipfile
 import boto3
 import botocore.config
 import paho.mqtt.client as paho
+import pytest
 from awscrt import io as crt_io
 from awscrt import mqtt as crt_mqtt
 from awscrt import mqtt5 as crt_mqtt5
+from botocore.exceptions import ClientError
 
 ACCOUNT = "123456789012"
 ALPN_OF_AWS = "x-amzn-mqtt-ca"
@@ -370,6 +372,22 @@ class Listener:
     def close(self):
         self.process.terminate()
         self.process.wait()
+
+
+def refused(call, code, status, match=None):
+    """Makes the call, checks how it was refused, and gives the message."""
+    with pytest.raises(ClientError, match=match) as error:
+        call()
+    answer = error.value.response
+    assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == (code, status)
+    assert answer["ResponseMetadata"]["RequestId"]
+    return answer["Error"]["Message"]
+
+
+def listed(client, operation, member, **arguments):
+    """All items of a list that botocore can turn the pages of."""
+    pages = client.get_paginator(operation).paginate(**arguments)
+    return [item for page in pages for item in page[member]]
 
 
 def allow(*statements):

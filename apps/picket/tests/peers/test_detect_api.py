@@ -8,7 +8,8 @@ import json
 import uuid
 
 import pytest
-from botocore.exceptions import ClientError
+
+from harness import listed, refused
 
 LARGE_MESSAGES = {
     "name": "LargeMessageSize",
@@ -64,21 +65,6 @@ def group(iot):
     name = f"group-{uuid.uuid4()}"
     yield iot.create_thing_group(thingGroupName=name)["thingGroupArn"]
     iot.delete_thing_group(thingGroupName=name)
-
-
-def refused(call, code, status, match=None):
-    """Makes the call, checks how it was refused, and gives the message."""
-    with pytest.raises(ClientError, match=match) as error:
-        call()
-    answer = error.value.response
-    assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == (code, status)
-    assert answer["ResponseMetadata"]["RequestId"]
-    return answer["Error"]["Message"]
-
-
-def listed(client, operation, member, **arguments):
-    pages = client.get_paginator(operation).paginate(**arguments)
-    return [item for page in pages for item in page[member]]
 
 
 def test_a_profile_is_given_back_as_it_was_made(iot, account):
@@ -202,6 +188,11 @@ def changed(behavior, **criteria):
         ([changed(LARGE_MESSAGES, consecutiveDatapointsToAlarm=11)], "1 to 10"),
         ([changed(MANY_CONNECTS, durationSeconds=7)], "durationSeconds"),
         ([{"name": "bare", "metric": "aws:num-disconnects"}], "criteria"),
+        ([{**LARGE_MESSAGES, "metric": "nobody-measures-this"}], "nobody-measures-this"),
+        ([{**LARGE_MESSAGES, "metricDimension": {"dimensionName": "nowhere"}}], "nowhere"),
+        ([{**HOME_ONLY, "metric": "aws:listening-tcp-ports"}], "in-port-set"),
+        ([changed(HOME_ONLY, statisticalThreshold={"statistic": "p50"})], "value"),
+        ([changed(LARGE_MESSAGES, mlDetectionConfig={"confidenceLevel": "HIGH"})], "excludes"),
         ([changed(HOME_ONLY, value={"cidrs": ["not a range"]})], "not a range"),
         ([{**LARGE_MESSAGES, "name": f"b{n}"} for n in range(101)], "at most 100"),
     ],
@@ -355,8 +346,16 @@ def test_profiles_are_listed_in_pages_and_by_metric(iot):
 
         assert found() == names
         assert found(metricName="aws:num-connection-attempts") == [names[3]]
-        assert found(metricName="nobody-measures-this") == []
-        assert found(dimensionName="there-is-none") == []
+        assert found(metricName="aws:num-disconnects") == []
+        for nowhere in [{"metricName": "nobody-measures-this"}, {"dimensionName": "there-is-none"}]:
+            refused(
+                lambda: iot.list_security_profiles(**nowhere), "ResourceNotFoundException", 404
+            )
+        refused(
+            lambda: iot.list_security_profiles(metricName="load", dimensionName="d"),
+            "InvalidRequestException",
+            400,
+        )
         refused(lambda: iot.list_security_profiles(maxResults=251), "InvalidRequestException", 400)
         refused(
             lambda: iot.list_security_profiles(nextToken="made-up"), "InvalidRequestException", 400
@@ -435,21 +434,17 @@ def test_metric_values_of_a_silent_device_are_none(iot):
         "endTime": now,
     }
     assert listed(iot, "list_metric_values", "metricDatumList", **arguments) == []
+    for nowhere in [{"metricName": "aws:nonsense"}, {"metricName": "x"}, {"dimensionName": "x"}]:
+        refused(
+            lambda: iot.list_metric_values(**{**arguments, **nowhere}),
+            "ResourceNotFoundException",
+            404,
+        )
     refused(
-        lambda: iot.list_metric_values(**{**arguments, "metricName": "aws:nonsense"}),
+        lambda: iot.list_metric_values(**arguments, dimensionValueOperator="NEAR"),
         "InvalidRequestException",
         400,
     )
-    refused(
-        lambda: iot.list_metric_values(**arguments, dimensionName="none"),
-        "ResourceNotFoundException",
-        404,
-    )
-
-
-def test_an_operation_that_comes_later_says_its_name(iot):
-    message = refused(lambda: iot.list_dimensions(), "NotImplementedException", 501)
-    assert "ListDimensions" in message
 
 
 def test_the_command_line_makes_and_shows_a_profile(server):

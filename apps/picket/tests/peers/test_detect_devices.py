@@ -5,63 +5,8 @@ import time
 import paho.mqtt.client as paho
 import pytest
 
-from harness import ACCOUNT, ALLOW_ALL, allow, eventually
-
-# The shortest window there is, for alarms that are to clear within seconds.
-WINDOW_S = 5
-
-# So long that what a story does at once lies in one; a broken limit does not wait for its end.
-LONG_WINDOW_S = 3600
-
-
-def behavior(
-    name, metric, operator, value, window_s=WINDOW_S, to_alarm=1, to_clear=1, **more
-):
-    return {
-        "name": name,
-        "metric": f"aws:{metric}",
-        "criteria": {
-            "comparisonOperator": operator,
-            "value": value,
-            "durationSeconds": window_s,
-            "consecutiveDatapointsToAlarm": to_alarm,
-            "consecutiveDatapointsToClear": to_clear,
-        },
-        **more,
-    }
-
-
-def watch(iot, name, target, *behaviors, **more):
-    """Makes a profile and attaches it: `all/things`, `thinggroup/NAME`, ..."""
-    iot.create_security_profile(securityProfileName=name, behaviors=list(behaviors), **more)
-    iot.attach_security_profile(
-        securityProfileName=name,
-        securityProfileTargetArn=f"arn:aws:iot:us-east-1:{ACCOUNT}:{target}",
-    )
-
-
-def alarms(iot, thing, **more):
-    """What a device is in alarm for, as (profile, behavior)."""
-    found = iot.list_active_violations(thingName=thing, **more)["activeViolations"]
-    return {(it["securityProfileName"], it["behavior"]["name"]) for it in found}
-
-
-def history(iot, thing):
-    """What happened to a device's alarms, oldest first, as ((behavior, what), when)."""
-    now = time.time()
-    found = iot.list_violation_events(
-        startTime=now - 3600, endTime=now + 60, thingName=thing, listSuppressedAlerts=True
-    )["violationEvents"]
-    return [
-        ((it["behavior"]["name"], it["violationEventType"]), it["violationEventTime"].timestamp())
-        for it in reversed(found)
-    ]
-
-
-def events(iot, thing):
-    """What happened to a device's alarms, oldest first, as (behavior, what)."""
-    return [what for what, _ in history(iot, thing)]
-
+from harness import ALLOW_ALL, allow, eventually
+from profiles import LONG_WINDOW_S, WINDOW_S, alarms, behavior, events, history, watch
 
 @pytest.fixture
 def iot(new_server):

@@ -6,28 +6,8 @@ import time
 import paho.mqtt.client as paho
 import pytest
 
-from harness import ACCOUNT, ALLOW_ALL, DENY_ALL, PATIENCE_S, allow, eventually, zipped
-
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/AlertRole"
-
-# As the workshop has it, with the `import os` that it forgets.
-ISOLATE_DEVICE = """
-import os
-import json
-import boto3
-
-iot = boto3.client('iot')
-
-def lambda_handler(event, context):
-    message = event['Records'][0]['Sns']['Message']
-    d = json.loads(message)
-    thing = d['thingName']
-
-    addThing = iot.add_thing_to_thing_group(
-        thingGroupName=os.environ['ThingGroupName'],
-        thingName=thing
-    )
-"""
+from harness import ACCOUNT, ALLOW_ALL, DENY_ALL, PATIENCE_S, allow, eventually
+from isolation import alert, isolation
 
 NORMAL = json.dumps({"temperature": 21.5, "unit": "celsius", "padding": "x" * 70})
 COMPROMISED = "x" * 3000
@@ -44,32 +24,6 @@ def sensors(server, device):
         ),
     )
     return [device(name, "Sensor") for name in ("SensorDevice01", "SensorDevice02")]
-
-
-def isolation(server):
-    """Makes the quarantine group, and the function that moves a device there; returns the topic."""
-    iot, sns, functions = server.aws("iot"), server.aws("sns"), server.aws("lambda")
-    group = iot.create_thing_group(thingGroupName="IsolatedDevices")
-    iot.create_policy(policyName="Isolated", policyDocument=DENY_ALL)
-    iot.attach_policy(policyName="Isolated", target=group["thingGroupArn"])
-    function = functions.create_function(
-        FunctionName="IsolateDevice",
-        Runtime="python3.11",
-        Role=f"arn:aws:iam::{ACCOUNT}:role/IsolateDevice",
-        Handler="index.lambda_handler",
-        Code={"ZipFile": zipped(index=ISOLATE_DEVICE)},
-        Environment={"Variables": {"ThingGroupName": "IsolatedDevices"}},
-    )
-    topic = sns.create_topic(Name="BadIoTDevices")["TopicArn"]
-    functions.add_permission(
-        FunctionName="IsolateDevice",
-        StatementId="from-topic",
-        Action="lambda:InvokeFunction",
-        Principal="sns.amazonaws.com",
-        SourceArn=topic,
-    )
-    sns.subscribe(TopicArn=topic, Protocol="lambda", Endpoint=function["FunctionArn"])
-    return topic
 
 
 def watch_message_size(iot, topic):
@@ -89,7 +43,7 @@ def watch_message_size(iot, topic):
                 },
             }
         ],
-        alertTargets={"SNS": {"alertTargetArn": topic, "roleArn": ROLE}},
+        alertTargets=alert(topic),
     )
     iot.attach_security_profile(
         securityProfileName="DetectLargeMessageSize",

@@ -147,7 +147,7 @@ fn profile_pair() -> impl Strategy<Value = Vec<Arc<SecurityProfile>>> {
         let make = |name: &str, (texts, retained, _): (Vec<String>, Vec<usize>, bool)| {
             let behaviors =
                 texts.iter().enumerate().map(|(n, text)| behavior(text, &format!("b{n}")));
-            let retained = retained.iter().map(|n| Metric::ALL[*n]).collect();
+            let retained = retained.iter().map(|n| Metric::BUILT_IN[*n].clone()).collect();
             profile(name, behaviors.collect(), retained)
         };
         let mut profiles = vec![make("p", pair.0)];
@@ -229,7 +229,7 @@ fn without_sentences(verdicts: Vec<Verdict>) -> Vec<Verdict> {
             more.explanation.sentence.clear();
             Verdict::Continued(more)
         }
-        Verdict::Datapoint(datapoint) => Verdict::Datapoint(datapoint),
+        Verdict::Datapoint(_) | Verdict::Exported(_) => verdict,
     };
     verdicts.into_iter().map(strip).collect()
 }
@@ -261,7 +261,7 @@ fn compare(
                     oracle.assign(now, &device, &everything);
                 }
                 let at = now - *back_ms;
-                let observation = Observation { at, device, fact: fact(seen, at) };
+                let observation = Observation { at, device, slice: None, fact: fact(seen, at) };
                 (stage.engine.observe(&observation), oracle.observe(&observation))
             }
             What::Assign(nth, p, q) => {
@@ -283,7 +283,7 @@ fn compare(
                 let said = stage.engine.assign(now, &witness, &names);
                 assert_eq!(said, oracle.assign(now, &witness, &names));
                 let fact = fact(&Seen::Connect(0), now);
-                let observation = Observation { at: now, device: witness, fact };
+                let observation = Observation { at: now, device: witness, slice: None, fact };
                 let said = stage.engine.observe(&observation);
                 assert_eq!(said, oracle.observe(&observation));
                 stage.engine.sessions_lost(now);
@@ -353,7 +353,7 @@ proptest! {
                         (more.profile.clone(), more.behavior.name.clone(), more.device.clone());
                     prop_assert_eq!(on.get(&key), Some(&more.violation));
                 }
-                Verdict::Datapoint(_) => {}
+                Verdict::Datapoint(_) | Verdict::Exported(_) => {}
             }
         }
     }
@@ -368,7 +368,7 @@ proptest! {
         let mut seen = BTreeSet::new();
         for verdict in compare(grace_ms, &profiles, &steps, false) {
             if let Verdict::Datapoint(datapoint) = verdict {
-                let key = (datapoint.device.clone(), datapoint.metric, datapoint.at);
+                let key = (datapoint.device.clone(), datapoint.metric.clone(), datapoint.at);
                 prop_assert!(seen.insert(key), "{datapoint:?} came twice");
             }
         }
@@ -396,7 +396,7 @@ proptest! {
                 let device = device(DEVICES[*nth]);
                 stage.engine.assign(now, &device, &all);
                 let at = now - *back_ms;
-                stage.engine.observe(&Observation { at, device, fact: fact(seen, at) });
+                stage.engine.observe(&Observation { at, device, slice: None, fact: fact(seen, at) });
             }
         }
         stage.commit();
@@ -410,7 +410,7 @@ proptest! {
         for name in DEVICES {
             let seen = Seen::Publish(2, 1, 5, 0, 2);
             let device = device(name);
-            fresh.observe(&Observation { at: now, device, fact: fact(&seen, now) });
+            fresh.observe(&Observation { at: now, device, slice: None, fact: fact(&seen, now) });
         }
         fresh.advance(now + 400_000);
         fresh.sessions_lost(now + 500_000);
@@ -432,6 +432,7 @@ fn random_timelines_reach_what_they_should_try() {
         for verdict in compare(grace_ms, &profiles, &steps, true) {
             let kind = match verdict {
                 Verdict::Datapoint(_) => "datapoint",
+                Verdict::Exported(_) => "exported",
                 Verdict::Continued(more) if more.explanation.early => "continued early",
                 Verdict::Continued(_) => "continued",
                 Verdict::Event(event) => match event.kind {

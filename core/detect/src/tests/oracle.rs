@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use picket_model::{
     Behavior, Comparison, Continuation, Datapoint, DeviceName, Evidence, Explanation, Fact, Metric,
-    MetricValue, Observation, ProfileName, SecurityProfile, Timestamp, ViolationEvent,
-    ViolationEventKind, ViolationId, WindowLen,
+    MetricValue, Observation, Operator, ProfileName, Quantity, SecurityProfile, SetOperator,
+    Timestamp, ValueSet, ViolationEvent, ViolationEventKind, ViolationId, WindowLen,
 };
 use sha2::{Digest, Sha256};
 
@@ -66,7 +66,7 @@ fn millis(at: i64) -> Timestamp {
     Timestamp::from_millis(at)
 }
 
-fn concerns(metric: Metric, fact: &Fact) -> bool {
+fn concerns(metric: &Metric, fact: &Fact) -> bool {
     match metric {
         Metric::MessageByteSize | Metric::MessagesSent => matches!(fact, Fact::Published(_)),
         Metric::MessagesReceived => matches!(fact, Fact::Received { .. }),
@@ -74,29 +74,33 @@ fn concerns(metric: Metric, fact: &Fact) -> bool {
         Metric::ConnectionAttempts => matches!(fact, Fact::ConnectionAttempted { .. }),
         Metric::Disconnects => matches!(fact, Fact::Disconnected { .. }),
         Metric::SourceIpAddress => matches!(fact, Fact::Connected { .. } | Fact::Published(_)),
-        Metric::DisconnectDuration => false,
+        _ => false,
     }
 }
 
-fn is_zero_counted(metric: Metric) -> bool {
-    !matches!(
+fn is_zero_counted(metric: &Metric) -> bool {
+    matches!(
         metric,
-        Metric::MessageByteSize | Metric::SourceIpAddress | Metric::DisconnectDuration
+        Metric::MessagesSent
+            | Metric::MessagesReceived
+            | Metric::AuthorizationFailures
+            | Metric::ConnectionAttempts
+            | Metric::Disconnects
     )
 }
 
 fn conforms(comparison: &Comparison, number: u64) -> bool {
-    match *comparison {
-        Comparison::LessThan(limit) => number < limit,
-        Comparison::LessThanEquals(limit) => number <= limit,
-        Comparison::GreaterThan(limit) => number > limit,
-        Comparison::GreaterThanEquals(limit) => number >= limit,
-        Comparison::InCidrSet(_) | Comparison::NotInCidrSet(_) => true,
+    let Comparison::Limit(operator, Quantity::Count(limit)) = *comparison else { return true };
+    match operator {
+        Operator::LessThan => number < limit,
+        Operator::LessThanEquals => number <= limit,
+        Operator::GreaterThan => number > limit,
+        Operator::GreaterThanEquals => number >= limit,
     }
 }
 
 fn wants_little(comparison: &Comparison) -> bool {
-    matches!(comparison, Comparison::LessThan(_) | Comparison::LessThanEquals(_))
+    matches!(comparison, Comparison::Limit(Operator::LessThan | Operator::LessThanEquals, _))
 }
 
 impl Watch {
@@ -109,9 +113,9 @@ impl Watch {
             let criteria = watch.behavior.as_ref().map(|behavior| {
                 let mut criteria = behavior.criteria.clone();
                 criteria.window = Some(criteria.window_or_default());
-                (behavior.name.clone(), behavior.metric, criteria)
+                (behavior.name.clone(), behavior.metric.clone(), criteria)
             });
-            (watch.profile.clone(), watch.metric, criteria)
+            (watch.profile.clone(), watch.metric.clone(), criteria)
         };
         key(self) == key(other)
     }
@@ -178,8 +182,12 @@ impl Watch {
                 let offending: BTreeSet<_> = addresses
                     .iter()
                     .filter(|address| match comparison {
-                        Comparison::InCidrSet(nets) => !is_in(nets, address),
-                        Comparison::NotInCidrSet(nets) => is_in(nets, address),
+                        Comparison::Set(SetOperator::In, ValueSet::Cidrs(nets)) => {
+                            !is_in(nets, address)
+                        }
+                        Comparison::Set(SetOperator::NotIn, ValueSet::Cidrs(nets)) => {
+                            is_in(nets, address)
+                        }
                         _ => false,
                     })
                     .copied()
@@ -322,6 +330,7 @@ impl Watch {
             window: self.len,
             early,
             evidence,
+            notes: Vec::new(),
         }
     }
 
@@ -380,7 +389,7 @@ impl Watch {
         let len = self.len();
         let mut starts: BTreeSet<i64> =
             self.observations.iter().map(|seen| floor(seen.at.as_millis(), len)).collect();
-        if is_zero_counted(self.metric) {
+        if is_zero_counted(&self.metric) {
             let open = open_stay.map(|since| (self.clamped(since, watermark), until));
             for (first, last) in self.stays.iter().copied().chain(open) {
                 let mut start = floor(first, len);
@@ -425,8 +434,8 @@ impl Watch {
     }
 
     fn point(&self, device: &DeviceName, at: i64, value: MetricValue) -> Verdict {
-        let (device, metric) = (device.clone(), self.metric);
-        Verdict::Datapoint(Datapoint { device, metric, at: millis(at), value })
+        let (device, metric) = (device.clone(), self.metric.clone());
+        Verdict::Datapoint(Datapoint { device, metric, dimension: None, at: millis(at), value })
     }
 
     fn invalidated(&self, device: &DeviceName, at: i64) -> Option<Verdict> {
@@ -527,10 +536,14 @@ impl Oracle {
         for profile in &profiles {
             for behavior in &profile.behaviors {
                 let name = Some(profile.name.clone());
-                watches.push(fresh(name, Some(Arc::new(behavior.clone())), behavior.metric));
+                watches.push(fresh(
+                    name,
+                    Some(Arc::new(behavior.clone())),
+                    behavior.metric.clone(),
+                ));
             }
         }
-        for metric in Metric::ALL {
+        for metric in Metric::BUILT_IN {
             let shortest =
                 watches.iter().filter(|watch| watch.metric == metric).map(|watch| watch.len).min();
             let emitter = watches
@@ -538,7 +551,10 @@ impl Oracle {
                 .find(|watch| watch.metric == metric && Some(watch.len) == shortest);
             if let Some(emitter) = emitter {
                 emitter.emits = true;
-            } else if profiles.iter().any(|profile| profile.retained_metrics.contains(&metric)) {
+            } else if profiles
+                .iter()
+                .any(|profile| profile.retained_metrics.iter().any(|kept| kept.metric == metric))
+            {
                 watches.push(Watch { emits: true, ..fresh(None, None, metric) });
             }
         }
@@ -571,7 +587,7 @@ impl Oracle {
         let open_stay = known.open_stay();
         let mut out = Vec::new();
         for (place, watch) in known.watches.iter_mut().enumerate() {
-            if !concerns(watch.metric, &observation.fact) || at < watch.clamped(0, watermark) {
+            if !concerns(&watch.metric, &observation.fact) || at < watch.clamped(0, watermark) {
                 continue;
             }
             watch.observations.push(observation.clone());
@@ -604,8 +620,12 @@ impl Oracle {
                 .iter()
                 .filter(|watch| watch.metric == Metric::DisconnectDuration)
                 .filter_map(|watch| match watch.behavior.as_ref()?.criteria.comparison {
-                    Comparison::LessThan(limit) => Some(limit.saturating_sub(1)),
-                    Comparison::LessThanEquals(limit) => Some(limit),
+                    Comparison::Limit(Operator::LessThan, Quantity::Count(limit)) => {
+                        Some(limit.saturating_sub(1))
+                    }
+                    Comparison::Limit(Operator::LessThanEquals, Quantity::Count(limit)) => {
+                        Some(limit)
+                    }
                     _ => None,
                 })
                 .max();

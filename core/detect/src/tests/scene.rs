@@ -18,8 +18,9 @@ use std::sync::Arc;
 
 use picket_model::{
     AlertTarget, Behavior, BehaviorName, ClientId, Comparison, Criteria, Datapoint, Denied,
-    DeviceName, DisconnectReason, Fact, Metric, MetricValue, Observation, ProfileName, Published,
-    SecurityProfile, Timestamp, ViolationEventKind, WindowLen,
+    DeviceName, DisconnectReason, Fact, Metric, MetricValue, Observation, Operator, ProfileName,
+    Published, Quantity, RetainedMetric, SecurityProfile, SetOperator, Timestamp, ValueSet,
+    ViolationEventKind, WindowLen,
 };
 
 use crate::{Engine, EngineConfig, Verdict};
@@ -45,7 +46,7 @@ pub(super) fn metric(word: &str) -> Metric {
     }
 }
 
-fn metric_word(metric: Metric) -> &'static str {
+fn metric_word(metric: &Metric) -> &'static str {
     match metric {
         Metric::MessageByteSize => "size",
         Metric::MessagesSent => "sent",
@@ -55,6 +56,7 @@ fn metric_word(metric: Metric) -> &'static str {
         Metric::Disconnects => "disconnects",
         Metric::SourceIpAddress => "ip",
         Metric::DisconnectDuration => "away",
+        metric => panic!("no word for {metric}"),
     }
 }
 
@@ -63,15 +65,15 @@ pub(super) fn behavior(text: &str, name: &str) -> Behavior {
     let metric = metric(words.next().unwrap());
     let operator = words.next().unwrap();
     let value = words.next().unwrap();
-    let count = || value.replace('_', "").parse().unwrap();
-    let nets = || value.split(',').map(|net| net.parse().unwrap()).collect();
+    let count = || Quantity::Count(value.replace('_', "").parse().unwrap());
+    let nets = || ValueSet::Cidrs(value.split(',').map(|net| net.parse().unwrap()).collect());
     let comparison = match operator {
-        "<" => Comparison::LessThan(count()),
-        "<=" => Comparison::LessThanEquals(count()),
-        ">" => Comparison::GreaterThan(count()),
-        ">=" => Comparison::GreaterThanEquals(count()),
-        "in" => Comparison::InCidrSet(nets()),
-        "not-in" => Comparison::NotInCidrSet(nets()),
+        "<" => Comparison::Limit(Operator::LessThan, count()),
+        "<=" => Comparison::Limit(Operator::LessThanEquals, count()),
+        ">" => Comparison::Limit(Operator::GreaterThan, count()),
+        ">=" => Comparison::Limit(Operator::GreaterThanEquals, count()),
+        "in" => Comparison::Set(SetOperator::In, nets()),
+        "not-in" => Comparison::Set(SetOperator::NotIn, nets()),
         operator => panic!("no operator `{operator}`"),
     };
     let mut criteria =
@@ -86,7 +88,7 @@ pub(super) fn behavior(text: &str, name: &str) -> Behavior {
         }
     }
     let name = BehaviorName::parse(name).unwrap();
-    Behavior { name, metric, criteria, suppress_alerts: false }
+    Behavior { name, metric, dimension: None, criteria, suppress_alerts: false, export: false }
 }
 
 pub(super) fn profile(
@@ -99,7 +101,11 @@ pub(super) fn profile(
         description: None,
         behaviors,
         alert_targets: Vec::<AlertTarget>::new(),
-        retained_metrics,
+        retained_metrics: retained_metrics
+            .into_iter()
+            .map(|metric| RetainedMetric { metric, dimension: None, export: false })
+            .collect(),
+        export: None,
         version: 1,
         created_at: Timestamp::EPOCH,
         modified_at: Timestamp::EPOCH,
@@ -228,7 +234,7 @@ impl Scene {
             verdicts.extend(self.engine.assign(self.at, device, &all));
         }
         let fact = fact(verb, words, self.at);
-        let observation = Observation { at: self.at, device: device.clone(), fact };
+        let observation = Observation { at: self.at, device: device.clone(), slice: None, fact };
         verdicts.extend(self.engine.observe(&observation));
         verdicts
     }
@@ -273,6 +279,14 @@ fn fact(verb: &str, words: &[&str], at: Timestamp) -> Fact {
 fn value_text(value: &MetricValue) -> String {
     match value {
         MetricValue::Count(count) => count.to_string(),
+        MetricValue::Number(number) => number.to_string(),
+        MetricValue::Ports(ports) => ports.iter().map(u16::to_string).collect::<Vec<_>>().join("+"),
+        MetricValue::Numbers(numbers) => {
+            numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join("+")
+        }
+        MetricValue::Strings(strings) => {
+            strings.iter().map(ToString::to_string).collect::<Vec<_>>().join("+")
+        }
         MetricValue::Addresses(addresses) => {
             addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join("+")
         }
@@ -288,8 +302,8 @@ fn whose(device: &DeviceName, profile: &str, behavior: &str) -> String {
 /// A verdict as text; datapoints and the rest apart.
 pub(super) fn verdict_text(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Datapoint(Datapoint { device, metric, at, value }) => {
-            let whose = whose(device, "p", metric_word(*metric));
+        Verdict::Datapoint(Datapoint { device, metric, at, value, .. }) => {
+            let whose = whose(device, "p", metric_word(metric));
             format!("{} {whose}={}", time_text(*at), value_text(value))
         }
         Verdict::Event(event) => {
@@ -308,6 +322,12 @@ pub(super) fn verdict_text(verdict: &Verdict) -> String {
             let whose = whose(&more.device, more.profile.as_str(), more.behavior.name.as_str());
             let at = time_text(more.last_violated_at);
             format!("{at} again{early} {whose} {}", value_text(&more.last_value))
+        }
+        Verdict::Exported(exported) => {
+            let whose =
+                whose(&exported.device, exported.profile.as_str(), metric_word(&exported.metric));
+            let at = time_text(exported.at);
+            format!("{at} {whose} {:?} {}", exported.part, value_text(&exported.value))
         }
     }
 }

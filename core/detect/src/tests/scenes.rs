@@ -381,6 +381,7 @@ fn a_device_that_nobody_watches_is_not_stored() {
     scene.engine.observe(&picket_model::Observation {
         at: picket_model::Timestamp::from_millis(super::scene::TEN + 2_000),
         device: device("a"),
+        slice: None,
         fact: picket_model::Fact::Received { count: 1 },
     });
     let changes = scene.engine.take_changes();

@@ -8,7 +8,7 @@ use crate::{Verdict, normal_in_words};
 /// Sentences, one per line, each after what became of the alarm.
 fn sentences_of(verdicts: Vec<Verdict>) -> String {
     let lines = verdicts.into_iter().filter_map(|verdict| match verdict {
-        Verdict::Datapoint(_) => None,
+        Verdict::Datapoint(_) | Verdict::Exported(_) => None,
         Verdict::Event(event) => {
             let kind = match event.kind {
                 ViolationEventKind::InAlarm => "on",

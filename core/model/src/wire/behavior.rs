@@ -1,13 +1,24 @@
 //! AWS's `Behavior`, and every rule that makes one valid.
+//!
+//! What a metric allows is read from the catalogue. A custom metric's kind follows from the criteria
+//! (ports and the like tell), so a stored behavior needs nothing beside itself; whether the account
+//! has such a metric is asked at the API.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+use super::metric_value::{number_from_json, number_to_json, quantity_to_json};
+use crate::catalogue::{Operators, WindowRule};
 use crate::limits::CONSECUTIVE_DATAPOINTS_MAX;
-use crate::{Behavior, BehaviorName, Comparison, Criteria, Metric, WindowLen};
+use crate::{
+    Behavior, BehaviorName, Comparison, Confidence, Criteria, CustomMetricKind, CustomMetricName,
+    DimensionName, DimensionOperator, Metric, MetricDimension, Number, Operator, Percentile,
+    Quantity, SetOperator, ValueSet, WindowLen,
+};
 
 /// Why a behavior is not valid: a sentence that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -23,8 +34,25 @@ pub struct BehaviorError {
 pub fn behavior_to_json(behavior: &Behavior) -> Value {
     let criteria = &behavior.criteria;
     let mut wire = Map::new();
-    wire.insert("comparisonOperator".into(), criteria.comparison.operator().into());
-    wire.insert("value".into(), comparison_value(&criteria.comparison));
+    match &criteria.comparison {
+        Comparison::Limit(operator, limit) => {
+            wire.insert("comparisonOperator".into(), operator.as_str().into());
+            wire.insert("value".into(), quantity_to_json(*limit));
+        }
+        Comparison::Set(operator, set) => {
+            wire.insert("comparisonOperator".into(), set.operator(*operator).into());
+            wire.insert("value".into(), set_to_json(set));
+        }
+        Comparison::Percentile(operator, percentile) => {
+            wire.insert("comparisonOperator".into(), operator.as_str().into());
+            let statistic = json!({ "statistic": percentile.as_str() });
+            wire.insert("statisticalThreshold".into(), statistic);
+        }
+        Comparison::Learned(confidence) => {
+            let config = json!({ "confidenceLevel": confidence.as_str() });
+            wire.insert("mlDetectionConfig".into(), config);
+        }
+    }
     if let Some(window) = criteria.window {
         wire.insert("durationSeconds".into(), window.as_secs().into());
     }
@@ -35,21 +63,60 @@ pub fn behavior_to_json(behavior: &Behavior) -> Value {
         "metric": behavior.metric.as_str(),
         "criteria": wire,
     });
+    if let Some(dimension) = &behavior.dimension {
+        json["metricDimension"] = dimension_to_json(dimension);
+    }
     if behavior.suppress_alerts {
         json["suppressAlerts"] = true.into();
+    }
+    if behavior.export {
+        json["exportMetric"] = true.into();
     }
     json
 }
 
-fn comparison_value(comparison: &Comparison) -> Value {
-    match comparison {
-        Comparison::LessThan(count)
-        | Comparison::LessThanEquals(count)
-        | Comparison::GreaterThan(count)
-        | Comparison::GreaterThanEquals(count) => json!({ "count": count }),
-        Comparison::InCidrSet(nets) | Comparison::NotInCidrSet(nets) => {
+/// Writes which part of a metric is meant. Source: aws `MetricDimension`.
+pub fn dimension_to_json(dimension: &MetricDimension) -> Value {
+    json!({"dimensionName": dimension.name.as_str(), "operator": dimension.operator.as_str()})
+}
+
+/// Reads `metricDimension` of a behavior or of a metric to retain; a missing operator is `IN`.
+///
+/// # Errors
+/// A sentence; also where the metric cannot be narrowed.
+pub fn dimension_from_json(
+    json: Option<&Value>,
+    metric: &Metric,
+) -> Result<Option<MetricDimension>, String> {
+    let Some(json) = json.filter(|json| !json.is_null()) else { return Ok(None) };
+    if !metric.allows_dimension() {
+        return Err(format!("{metric} takes no `metricDimension`; leave it out"));
+    }
+    let name = json
+        .get("dimensionName")
+        .and_then(Value::as_str)
+        .ok_or("`metricDimension.dimensionName` is missing")?;
+    let name = DimensionName::parse(name).map_err(|error| error.to_string())?;
+    let operator = match json.get("operator").filter(|operator| !operator.is_null()) {
+        None => DimensionOperator::In,
+        Some(operator) => operator
+            .as_str()
+            .and_then(DimensionOperator::parse)
+            .ok_or("`metricDimension.operator` must be IN or NOT_IN")?,
+    };
+    Ok(Some(MetricDimension { name, operator }))
+}
+
+fn set_to_json(set: &ValueSet) -> Value {
+    match set {
+        ValueSet::Cidrs(nets) => {
             json!({ "cidrs": nets.iter().map(IpNet::to_string).collect::<Vec<_>>() })
         }
+        ValueSet::Ports(ports) => json!({ "ports": ports }),
+        ValueSet::Numbers(numbers) => {
+            json!({ "numbers": numbers.iter().copied().map(number_to_json).collect::<Vec<_>>() })
+        }
+        ValueSet::Strings(strings) => json!({ "strings": strings }),
     }
 }
 
@@ -71,56 +138,99 @@ pub fn behavior_from_json(json: &Value, place: usize) -> Result<Behavior, Behavi
 fn parse(json: &Value) -> Result<Behavior, String> {
     let name = json.get("name").and_then(Value::as_str).ok_or("`name` is missing")?;
     let name = BehaviorName::parse(name).map_err(|error| error.to_string())?;
-    let metric = parse_metric(json)?;
-    for later in ["metricDimension", "exportMetric"] {
-        if json.get(later).is_some_and(|value| !value.is_null() && value != &Value::Bool(false)) {
-            return Err(format!("`{later}` is not supported yet; leave it out"));
-        }
-    }
     let criteria = json
         .get("criteria")
         .filter(|criteria| criteria.is_object())
         .ok_or("`criteria` is missing: say what is normal")?;
+    let metric = json.get("metric").and_then(Value::as_str).ok_or("`metric` is missing")?;
+    let metric = metric_named(metric, || kind_of_criteria(criteria))?;
     Ok(Behavior {
         name,
-        metric,
-        criteria: parse_criteria(criteria, metric)?,
+        dimension: dimension_from_json(json.get("metricDimension"), &metric)?,
+        criteria: parse_criteria(criteria, &metric)?,
         suppress_alerts: flag(json, "suppressAlerts")?,
+        export: flag(json, "exportMetric")?,
+        metric,
     })
 }
 
-fn parse_metric(json: &Value) -> Result<Metric, String> {
-    metric_named(json.get("metric").and_then(Value::as_str).ok_or("`metric` is missing")?)
-}
-
-/// The metric that AWS's name means.
+/// The metric that a name means. `custom` gives the kind of a custom metric.
 ///
 /// # Errors
 /// A sentence that lists the metrics there are.
-pub fn metric_named(name: &str) -> Result<Metric, String> {
-    Metric::parse(name).ok_or_else(|| {
-        let known: Vec<_> = Metric::ALL.iter().map(|metric| metric.as_str()).collect();
-        format!(
-            "metric `{}` is not measured by this version; known are {}",
+pub fn metric_named(
+    name: &str,
+    custom: impl FnOnce() -> Result<CustomMetricKind, String>,
+) -> Result<Metric, String> {
+    if let Some(metric) = Metric::parse(name) {
+        return Ok(metric);
+    }
+    if name.starts_with("aws:") || name.starts_with("picket:") {
+        let known: Vec<_> = Metric::BUILT_IN.iter().map(Metric::as_str).collect();
+        return Err(format!(
+            "there is no metric `{}`; known are {} and custom metrics",
             name.escape_debug(),
             known.join(", ")
-        )
-    })
+        ));
+    }
+    let name = CustomMetricName::parse(name).map_err(|error| error.to_string())?;
+    Ok(Metric::Custom(name, custom()?))
 }
 
-fn parse_criteria(json: &Value, metric: Metric) -> Result<Criteria, String> {
-    for later in ["statisticalThreshold", "mlDetectionConfig"] {
-        if json.get(later).is_some_and(|value| !value.is_null()) {
-            return Err(format!(
-                "`{later}` is not supported yet; give `comparisonOperator` and `value`"
-            ));
-        }
+/// The kind of custom metric that a criteria is about.
+fn kind_of_criteria(criteria: &Value) -> Result<CustomMetricKind, String> {
+    let is_given = |member: &str| criteria.get(member).is_some_and(|value| !value.is_null());
+    if is_given("statisticalThreshold") || is_given("mlDetectionConfig") {
+        return Ok(CustomMetricKind::Number);
     }
-    let comparison = parse_comparison(json, metric)?;
+    let value = criteria.get("value").unwrap_or(&Value::Null);
+    let has = |member: &str| value.get(member).is_some_and(|value| !value.is_null());
+    if has("cidrs") {
+        Ok(CustomMetricKind::IpAddressList)
+    } else if has("numbers") {
+        Ok(CustomMetricKind::NumberList)
+    } else if has("strings") {
+        Ok(CustomMetricKind::StringList)
+    } else if has("number") || has("count") {
+        Ok(CustomMetricKind::Number)
+    } else {
+        Err("`criteria.value` of a custom metric must have exactly one of the members `number`, \
+             `numbers`, `strings` and `cidrs`"
+            .to_owned())
+    }
+}
+
+fn parse_criteria(json: &Value, metric: &Metric) -> Result<Criteria, String> {
     let window = parse_window(json)?;
-    if window.is_none() && metric.needs_window() {
-        return Err(format!("`durationSeconds` is required for {metric}"));
-    }
+    let is_given = |member: &str| json.get(member).is_some_and(|value| !value.is_null());
+    let exclude = |member: &str, others: &[&str]| match others.iter().find(|it| is_given(it)) {
+        Some(other) => Err(format!("`{member}` excludes `{other}`; leave one of them out")),
+        None => Ok(()),
+    };
+    let comparison = if is_given("mlDetectionConfig") {
+        let others = ["comparisonOperator", "value", "statisticalThreshold"];
+        exclude("mlDetectionConfig", &others)?;
+        parse_learned(json, metric)?
+    } else if is_given("statisticalThreshold") {
+        exclude("statisticalThreshold", &["value"])?;
+        if window.is_none() {
+            return Err("`durationSeconds` is required with `statisticalThreshold`".to_owned());
+        }
+        parse_percentile(json, metric)?
+    } else {
+        match (metric.window_rule(), window) {
+            (WindowRule::Required, None) => {
+                return Err(format!("`durationSeconds` is required for {metric}"));
+            }
+            (WindowRule::None, Some(_)) => {
+                return Err(format!(
+                    "{metric} is judged report by report and takes no `durationSeconds`; leave it out"
+                ));
+            }
+            _ => {}
+        }
+        parse_static(json, metric)?
+    };
     Ok(Criteria {
         comparison,
         window,
@@ -129,78 +239,139 @@ fn parse_criteria(json: &Value, metric: Metric) -> Result<Criteria, String> {
     })
 }
 
-fn parse_comparison(json: &Value, metric: Metric) -> Result<Comparison, String> {
-    let operator = json
-        .get("comparisonOperator")
+fn parse_learned(json: &Value, metric: &Metric) -> Result<Comparison, String> {
+    if !metric.allows_learning() {
+        return Err(format!("{metric} takes no `mlDetectionConfig`; give a value"));
+    }
+    json.pointer("/mlDetectionConfig/confidenceLevel")
         .and_then(Value::as_str)
-        .ok_or("`criteria.comparisonOperator` is missing")?;
-    let allowed: &[&str] = match metric {
-        Metric::SourceIpAddress => &["in-cidr-set", "not-in-cidr-set"],
-        Metric::DisconnectDuration => &["less-than", "less-than-equals"],
-        Metric::MessageByteSize
-        | Metric::MessagesSent
-        | Metric::MessagesReceived
-        | Metric::AuthorizationFailures
-        | Metric::ConnectionAttempts
-        | Metric::Disconnects => {
-            &["less-than", "less-than-equals", "greater-than", "greater-than-equals"]
-        }
+        .and_then(Confidence::parse)
+        .map(Comparison::Learned)
+        .ok_or_else(|| "`mlDetectionConfig.confidenceLevel` must be LOW, MEDIUM or HIGH".to_owned())
+}
+
+fn parse_percentile(json: &Value, metric: &Metric) -> Result<Comparison, String> {
+    if !metric.allows_percentile() {
+        return Err(format!("{metric} takes no `statisticalThreshold`; give a value"));
+    }
+    let statistic = json.pointer("/statisticalThreshold/statistic").and_then(Value::as_str);
+    let percentile = statistic.and_then(Percentile::parse).ok_or_else(|| {
+        let known = Percentile::ALL.map(Percentile::as_str);
+        format!("`statisticalThreshold.statistic` must be one of {}", known.join(", "))
+    })?;
+    let name = operator_name(json)?;
+    let operator = numeric_operator(name, metric, &Operator::ALL)?;
+    Ok(Comparison::Percentile(operator, percentile))
+}
+
+fn parse_static(json: &Value, metric: &Metric) -> Result<Comparison, String> {
+    let name = operator_name(json)?;
+    let sets = |operators: [&str; 2]| match operators.iter().position(|it| *it == name) {
+        Some(0) => Ok(SetOperator::In),
+        Some(_) => Ok(SetOperator::NotIn),
+        None => Err(does_not_fit(name, metric, &operators)),
     };
-    if !allowed.contains(&operator) {
-        return Err(format!(
-            "operator `{}` does not fit {metric}; allowed are {}",
-            operator.escape_debug(),
-            allowed.join(", ")
-        ));
-    }
-    let value =
-        json.get("value").and_then(Value::as_object).ok_or("`criteria.value` is missing")?;
-    if metric == Metric::SourceIpAddress {
-        let nets = cidrs(value)?;
-        return Ok(match operator {
-            "in-cidr-set" => Comparison::InCidrSet(nets),
-            _ => Comparison::NotInCidrSet(nets),
-        });
-    }
-    let count = count(value)?;
-    Ok(match operator {
-        "less-than" => Comparison::LessThan(count),
-        "less-than-equals" => Comparison::LessThanEquals(count),
-        "greater-than" => Comparison::GreaterThan(count),
-        _ => Comparison::GreaterThanEquals(count),
+    // The operator is looked at first: it says more than a value of the wrong kind.
+    let value = || {
+        let value = json.get("value").and_then(Value::as_object);
+        value.ok_or_else(|| "`criteria.value` is missing".to_owned())
+    };
+    Ok(match metric.operators() {
+        Operators::Numbers => {
+            let operator = numeric_operator(name, metric, &Operator::ALL)?;
+            Comparison::Limit(operator, limit(value()?, metric)?)
+        }
+        Operators::Upper => {
+            let upper = [Operator::LessThan, Operator::LessThanEquals];
+            let operator = numeric_operator(name, metric, &upper)?;
+            Comparison::Limit(operator, limit(value()?, metric)?)
+        }
+        Operators::Cidrs => {
+            let operator = sets(["in-cidr-set", "not-in-cidr-set"])?;
+            let set = elements(value()?, "cidrs", "address ranges like 192.0.2.0/24", cidr)?;
+            Comparison::Set(operator, ValueSet::Cidrs(set))
+        }
+        Operators::Ports => {
+            let operator = sets(["in-port-set", "not-in-port-set"])?;
+            let port = |port: &Value| u16::try_from(port.as_u64()?).ok();
+            let set = elements(value()?, "ports", "ports, 0 to 65535", port)?;
+            Comparison::Set(operator, ValueSet::Ports(set))
+        }
+        Operators::NumberSet => {
+            let operator = sets(["in-set", "not-in-set"])?;
+            let set: BTreeSet<Number> = elements(value()?, "numbers", "numbers", number_from_json)?;
+            Comparison::Set(operator, ValueSet::Numbers(set))
+        }
+        Operators::StringSet => {
+            let operator = sets(["in-set", "not-in-set"])?;
+            let string = |string: &Value| string.as_str().map(Box::<str>::from);
+            let set = elements(value()?, "strings", "strings", string)?;
+            Comparison::Set(operator, ValueSet::Strings(set))
+        }
     })
 }
 
+fn operator_name(json: &Value) -> Result<&str, String> {
+    json.get("comparisonOperator")
+        .and_then(Value::as_str)
+        .ok_or_else(|| "`criteria.comparisonOperator` is missing".to_owned())
+}
+
+fn numeric_operator(name: &str, metric: &Metric, allowed: &[Operator]) -> Result<Operator, String> {
+    Operator::parse(name).filter(|operator| allowed.contains(operator)).ok_or_else(|| {
+        let allowed: Vec<_> = allowed.iter().map(|operator| operator.as_str()).collect();
+        does_not_fit(name, metric, &allowed)
+    })
+}
+
+fn does_not_fit(name: &str, metric: &Metric, allowed: &[&str]) -> String {
+    format!(
+        "operator `{}` does not fit {metric}; allowed are {}",
+        name.escape_debug(),
+        allowed.join(", ")
+    )
+}
+
 /// The one member that `value` may have.
-fn only_member<'a>(value: &'a Map<String, Value>, member: &str) -> Result<&'a Value, String> {
+fn only_member<'a>(value: &'a Map<String, Value>, members: &[&str]) -> Result<&'a Value, String> {
     let mut given = value.iter().filter(|(_, value)| !value.is_null());
     match (given.next(), given.next()) {
-        (Some((name, value)), None) if name == member => Ok(value),
-        _ => Err(format!("`criteria.value` must have exactly the member `{member}`")),
+        (Some((name, value)), None) if members.contains(&name.as_str()) => Ok(value),
+        _ => Err(format!("`criteria.value` must have exactly the member `{}`", members[0])),
     }
 }
 
-fn count(value: &Map<String, Value>) -> Result<u64, String> {
-    only_member(value, "count")?
+/// The limit of a metric: a count of a built-in one, any number of a custom one, which some
+/// clients call `count` as well.
+fn limit(value: &Map<String, Value>, metric: &Metric) -> Result<Quantity, String> {
+    if let Metric::Custom(..) = metric {
+        return number_from_json(only_member(value, &["number", "count"])?)
+            .map(Quantity::Number)
+            .ok_or_else(|| "`criteria.value.number` must be a number".to_owned());
+    }
+    only_member(value, &["count"])?
         .as_u64()
+        .map(Quantity::Count)
         .ok_or_else(|| "`criteria.value.count` must be a whole number from 0 up".to_owned())
 }
 
-fn cidrs(value: &Map<String, Value>) -> Result<Vec<IpNet>, String> {
-    let list = only_member(value, "cidrs")?
-        .as_array()
-        .filter(|list| !list.is_empty())
-        .ok_or("`criteria.value.cidrs` must be a list with at least one range")?;
+fn elements<T, C: FromIterator<T>>(
+    value: &Map<String, Value>,
+    member: &str,
+    what: &str,
+    read: impl Fn(&Value) -> Option<T>,
+) -> Result<C, String> {
+    let problem = || format!("`criteria.value.{member}` must be a list of {what}");
+    let list = only_member(value, &[member])?.as_array().ok_or_else(problem)?;
     list.iter()
-        .map(|cidr| {
-            let text = cidr.as_str().unwrap_or_default();
-            text.parse::<IpNet>()
-                .or_else(|error| text.parse::<IpAddr>().map(IpNet::from).map_err(|_| error))
-                .map_err(|_| {
-                    format!("`{}` is not an address range like 192.0.2.0/24", text.escape_debug())
-                })
-        })
+        .map(|element| read(element).ok_or_else(|| format!("{}; `{element}` is none", problem())))
         .collect()
+}
+
+fn cidr(json: &Value) -> Option<IpNet> {
+    let text = json.as_str()?;
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse::<IpNet>().ok().or_else(address)
 }
 
 fn parse_window(json: &Value) -> Result<Option<WindowLen>, String> {
@@ -269,7 +440,12 @@ mod tests {
     #[test]
     fn an_error_names_the_behavior_and_what_to_do() {
         let cases = [
-            ("/metric", json!("aws:all-bytes-out"), "is not measured by this version"),
+            ("/metric", json!("aws:all-bytes-up"), "there is no metric `aws:all-bytes-up`"),
+            ("/metric", json!("a b"), "custom metric name"),
+            ("/criteria/durationSeconds", json!(7), "is not a window length"),
+            ("/criteria/statisticalThreshold", json!({"statistic": "p50"}), "excludes `value`"),
+            ("/metricDimension", json!({"operator": "IN"}), "dimensionName` is missing"),
+            ("/metricDimension", json!({"dimensionName": "d", "operator": "in"}), "IN or NOT_IN"),
             ("/criteria/comparisonOperator", json!("in-cidr-set"), "does not fit"),
             ("/criteria/value", json!({"cidrs": ["10.0.0.0/8"]}), "exactly the member `count`"),
             ("/criteria/value", json!({"count": 1, "ports": [1]}), "exactly the member `count`"),
@@ -279,11 +455,85 @@ mod tests {
         ];
         for (pointer, value, expected) in cases {
             let mut json = large_messages();
-            *json.pointer_mut(pointer).unwrap() = value;
+            let (parent, member) = pointer.rsplit_once('/').unwrap();
+            json.pointer_mut(parent).unwrap()[member] = value;
             let error = behavior_from_json(&json, 1).unwrap_err().to_string();
             assert!(error.starts_with("behavior `"), "{error}");
             assert!(error.contains(expected), "{error} should contain {expected}");
         }
+    }
+
+    /// A behavior with these members of the criteria beside the counts of datapoints.
+    fn behavior(metric: &str, criteria: Value) -> Value {
+        let mut json = json!({"name": "b", "metric": metric, "criteria": criteria});
+        json["criteria"]["consecutiveDatapointsToAlarm"] = 1.into();
+        json["criteria"]["consecutiveDatapointsToClear"] = 1.into();
+        json
+    }
+
+    #[test]
+    fn every_kind_of_criteria_is_read_and_written() {
+        let limit =
+            |operator: &str, value: Value| json!({"comparisonOperator": operator, "value": value});
+        let mut timed = limit("less-than-equals", json!({"count": 35_000}));
+        timed["durationSeconds"] = 300.into();
+        let p50 = json!({
+            "comparisonOperator": "greater-than",
+            "statisticalThreshold": {"statistic": "p99.99"},
+            "durationSeconds": 300,
+        });
+        for (metric, criteria) in [
+            ("aws:all-bytes-out", timed.clone()),
+            ("aws:num-listening-tcp-ports", timed),
+            ("aws:message-byte-size", p50.clone()),
+            ("load", p50),
+            ("load", limit("less-than", json!({"number": -1.5}))),
+            ("aws:listening-tcp-ports", limit("in-port-set", json!({"ports": [22, 443]}))),
+            ("aws:listening-udp-ports", limit("not-in-port-set", json!({"ports": []}))),
+            ("aws:destination-ip-addresses", limit("in-cidr-set", json!({"cidrs": ["::/0"]}))),
+            ("modes", limit("in-set", json!({"numbers": [1, 2.5]}))),
+            ("users", limit("not-in-set", json!({"strings": ["root"]}))),
+            ("resolvers", limit("in-cidr-set", json!({"cidrs": ["10.0.0.0/8"]}))),
+            ("aws:num-messages-sent", json!({"mlDetectionConfig": {"confidenceLevel": "HIGH"}})),
+            ("picket:report-missing", limit("less-than", json!({"count": 15}))),
+        ] {
+            let json = behavior(metric, criteria);
+            assert_eq!(behavior_to_json(&behavior_from_json(&json, 1).unwrap()), json);
+        }
+        let mut narrowed = large_messages();
+        narrowed["metricDimension"] = json!({"dimensionName": "d", "operator": "NOT_IN"});
+        narrowed["exportMetric"] = true.into();
+        assert_eq!(behavior_to_json(&behavior_from_json(&narrowed, 1).unwrap()), narrowed);
+    }
+
+    #[test]
+    fn what_a_metric_does_not_allow_is_refused() {
+        let limit = |operator: &str, value: Value, duration_s: u64| json!({"comparisonOperator": operator, "value": value, "durationSeconds": duration_s});
+        let p50 = json!({
+            "comparisonOperator": "less-than",
+            "statisticalThreshold": {"statistic": "p50"},
+        });
+        let ports = json!({"ports": [22]});
+        for (metric, criteria, expected) in [
+            ("aws:listening-tcp-ports", limit("in-port-set", ports.clone(), 300), "takes no `dur"),
+            ("aws:listening-tcp-ports", limit("in-set", ports, 300), "takes no `durationSeconds`"),
+            ("aws:listening-tcp-ports", p50.clone(), "`durationSeconds` is required with"),
+            ("aws:message-byte-size", p50, "`durationSeconds` is required with"),
+            ("aws:disconnect-duration", limit("greater-than", json!({"count": 1}), 300), "not fit"),
+            ("aws:source-ip-address", json!({"mlDetectionConfig": {}}), "takes no `mlDetection"),
+            ("users", limit("in-set", json!({"count": 1}), 300), "does not fit users"),
+            ("users", json!({"comparisonOperator": "in-set"}), "exactly one of the members"),
+            ("aws:num-disconnects", json!({"mlDetectionConfig": {}}), "LOW, MEDIUM or HIGH"),
+        ] {
+            let error = behavior_from_json(&behavior(metric, criteria), 1).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error} should contain {expected}");
+        }
+        let mut json = large_messages();
+        json["metric"] = "aws:num-disconnects".into();
+        json["criteria"]["durationSeconds"] = 300.into();
+        json["metricDimension"] = json!({"dimensionName": "d"});
+        let error = behavior_from_json(&json, 1).unwrap_err().to_string();
+        assert!(error.contains("takes no `metricDimension`"), "{error}");
     }
 
     #[test]

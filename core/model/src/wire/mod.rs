@@ -7,5 +7,8 @@
 pub mod behavior;
 pub mod metric_value;
 
-pub use behavior::{BehaviorError, behavior_from_json, behavior_to_json, metric_named};
-pub use metric_value::{metric_value_from_json, metric_value_to_json};
+pub use behavior::{
+    BehaviorError, behavior_from_json, behavior_to_json, dimension_from_json, dimension_to_json,
+    metric_named,
+};
+pub use metric_value::{metric_value_from_json, metric_value_to_json, quantity_to_json};

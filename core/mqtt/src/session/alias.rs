@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{TopicName, Violation};
+use crate::{ProtocolError, TopicName};
 
 /// Aliases that the client set up.
 #[derive(Debug)]
@@ -16,15 +16,15 @@ impl ReceiveAliases {
         Self { topics: Vec::new(), max }
     }
 
-    fn index(&self, alias: u16) -> Result<usize, Violation> {
+    fn index(&self, alias: u16) -> Result<usize, ProtocolError> {
         // mqtt-5 [MQTT-3.3.2-8] [MQTT-3.3.2-9]
         match usize::from(alias).checked_sub(1) {
             Some(index) if alias <= self.max => Ok(index),
-            _ => Err(Violation::TopicAlias { alias, max: self.max }),
+            _ => Err(ProtocolError::TopicAlias { alias, max: self.max }),
         }
     }
 
-    pub(super) fn set(&mut self, alias: u16, topic: &TopicName) -> Result<(), Violation> {
+    pub(super) fn set(&mut self, alias: u16, topic: &TopicName) -> Result<(), ProtocolError> {
         let index = self.index(alias)?;
         if self.topics.len() <= index {
             self.topics.resize(index + 1, None);
@@ -33,12 +33,12 @@ impl ReceiveAliases {
         Ok(())
     }
 
-    pub(super) fn get(&self, alias: u16) -> Result<&TopicName, Violation> {
+    pub(super) fn get(&self, alias: u16) -> Result<&TopicName, ProtocolError> {
         let index = self.index(alias)?;
         self.topics
             .get(index)
             .and_then(Option::as_ref)
-            .ok_or(Violation::Protocol("a topic alias that was not set up"))
+            .ok_or(ProtocolError::Protocol("a topic alias that was not set up"))
     }
 }
 

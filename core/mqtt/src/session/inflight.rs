@@ -30,6 +30,8 @@ pub(super) enum Stage {
 pub(super) struct Window {
     items: VecDeque<InFlight>,
     last_id: u16,
+    /// Of the messages that are kept to be sent again, as [`crate::Message::cost_bytes`] reckons.
+    bytes: usize,
     /// How many at the back were not sent on this connection yet, after a resume.
     to_resend: usize,
 }
@@ -50,6 +52,11 @@ impl Window {
         self.items.len()
     }
 
+    /// Bytes of messages kept to be sent again.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// How many more may be sent when `max` may be open.
     pub(super) fn room(&self, max: u16) -> usize {
         let next_is_in_use =
@@ -64,6 +71,7 @@ impl Window {
     pub(super) fn push(&mut self, delivery: Delivery) -> PacketId {
         let packet_id = following(self.last_id);
         self.last_id = packet_id.get();
+        self.bytes += delivery.message.cost_bytes();
         self.items.push_back(InFlight { packet_id, stage: Stage::Published(delivery) });
         packet_id
     }
@@ -86,7 +94,9 @@ impl Window {
         if index >= self.items.len() - self.to_resend {
             self.to_resend -= 1;
         }
-        self.items.remove(index);
+        if let Some(InFlight { stage: Stage::Published(delivery), .. }) = self.items.remove(index) {
+            self.bytes -= delivery.message.cost_bytes();
+        }
         if self.items.is_empty() && self.items.capacity() > CAPACITY_KEPT {
             self.items.shrink_to(CAPACITY_KEPT);
         }
@@ -101,24 +111,29 @@ impl Window {
         };
         match &item.stage {
             Stage::Published(delivery) if delivery.qos != QoS::ExactlyOnce => false,
-            Stage::Published(_) | Stage::Released => {
+            Stage::Published(delivery) => {
+                self.bytes -= delivery.message.cost_bytes();
                 item.stage = Stage::Released;
                 true
             }
+            Stage::Released => true,
         }
     }
 
     /// Begins a new connection: everything that `keep` wants is to be sent again.
     ///
     /// Exchanges that only wait for PUBCOMP carry no content and stay.
-    pub(super) fn resume(&mut self, keep: impl Fn(&Delivery) -> bool) -> usize {
-        let before = self.items.len();
+    pub(super) fn resume(&mut self, mut keep: impl FnMut(&Delivery) -> bool) {
+        let bytes = &mut self.bytes;
         self.items.retain(|item| match &item.stage {
-            Stage::Published(delivery) => keep(delivery),
+            Stage::Published(delivery) => {
+                let kept = keep(delivery);
+                *bytes -= if kept { 0 } else { delivery.message.cost_bytes() };
+                kept
+            }
             Stage::Released => true,
         });
         self.to_resend = self.items.len();
-        before - self.items.len()
     }
 
     /// The next one to send again, as far as `max` may be open.
@@ -149,7 +164,13 @@ mod tests {
             expires_at: None,
         };
         let qos = QoS::AtLeastOnce;
-        Delivery { message: Arc::new(message), qos, retain: false, subscription_ids: None }
+        Delivery {
+            message: Arc::new(message),
+            qos,
+            retain: false,
+            subscription_ids: None,
+            shared: None,
+        }
     }
 
     #[test]

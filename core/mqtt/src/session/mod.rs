@@ -29,7 +29,7 @@ use crate::codec::{PublishParts, PublishRef, encode, encode_publish};
 use crate::packet::{
     Ack, Codes, Disconnect, Packet, PacketId, Subscribe, Unsubscribe, Version, Will,
 };
-use crate::{Delivery, QoS, ReasonCode, TopicName, Violation};
+use crate::{Delivery, ProtocolError, QoS, ReasonCode, TopicName};
 
 /// What of a session outlives its connection, besides its subscriptions and its queue.
 #[derive(Debug, Default)]
@@ -169,6 +169,15 @@ pub enum Sent {
     NoRoom,
 }
 
+/// A message in flight that is not sent again when its client is back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotResent {
+    /// The client may not receive messages of this topic any more.
+    Denied(TopicName),
+    /// The client does not take packets of its size any more.
+    TooLarge,
+}
+
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
@@ -202,8 +211,8 @@ impl Session {
     /// Begins a connection with a new or kept state.
     ///
     /// What `may_receive` denies is dropped: a right may have gone while the client was away. So is
-    /// what the client does not take packets of the size of. The second part of the result is how
-    /// many that were. Nothing is sent yet: see [`Session::resend`].
+    /// what the client does not take packets of the size of. The second part of the result is what
+    /// was dropped, in the order of sending. Nothing is sent yet: see [`Session::resend`].
     ///
     /// Source: mqtt-3.1.1 [MQTT-4.4.0-1], mqtt-5 [MQTT-4.4.0-1].
     pub fn resume(
@@ -212,10 +221,19 @@ impl Session {
         will: Option<Will>,
         now: Timestamp,
         may_receive: impl Fn(&TopicName) -> bool,
-    ) -> (Self, usize) {
-        let dropped = state.window.resume(|delivery| {
-            let fits = || fits(&terms, &Outgoing::first(delivery.clone(), now));
-            may_receive(&delivery.message.topic) && fits()
+    ) -> (Self, Vec<NotResent>) {
+        let mut dropped = Vec::new();
+        state.window.resume(|delivery| {
+            let topic = &delivery.message.topic;
+            if !may_receive(topic) {
+                dropped.push(NotResent::Denied(topic.clone()));
+                return false;
+            }
+            let fits = fits(&terms, &Outgoing::first(delivery.clone(), now));
+            if !fits {
+                dropped.push(NotResent::TooLarge);
+            }
+            fits
         });
         let session = Self {
             state,
@@ -249,8 +267,19 @@ impl Session {
     }
 
     /// How many messages above QoS 0 may be sent now.
+    ///
+    /// None while more than [`Terms::unacknowledged_bytes_max`] is unacknowledged. What the caller
+    /// then has in its hands already may still be sent.
     pub fn room(&self) -> usize {
+        if self.unacknowledged_bytes() >= self.terms.unacknowledged_bytes_max {
+            return 0;
+        }
         self.state.window.room(self.terms.send_max)
+    }
+
+    /// Bytes of messages that were sent and are kept until they are acknowledged.
+    pub const fn unacknowledged_bytes(&self) -> usize {
+        self.state.window.bytes()
     }
 
     /// When the connection is to be closed unless something is heard.
@@ -263,19 +292,19 @@ impl Session {
     /// Judges the silence.
     ///
     /// # Errors
-    /// [`Violation::KeepAlive`] when it was too long.
-    pub fn tick(&self, now: Timestamp) -> Result<(), Violation> {
+    /// [`ProtocolError::KeepAlive`] when it was too long.
+    pub fn tick(&self, now: Timestamp) -> Result<(), ProtocolError> {
         if now < self.keep_alive_until() {
             return Ok(());
         }
-        Err(Violation::KeepAlive { silent_ms: now.millis_since(self.heard_at) })
+        Err(ProtocolError::KeepAlive { silent_ms: now.millis_since(self.heard_at) })
     }
 
     /// The topic that an alias stands for.
     ///
     /// # Errors
     /// The alias is outside the agreed range, or was not set up.
-    pub fn aliased(&self, alias: u16) -> Result<&TopicName, Violation> {
+    pub fn aliased(&self, alias: u16) -> Result<&TopicName, ProtocolError> {
         self.receive_aliases.get(alias)
     }
 
@@ -283,24 +312,24 @@ impl Session {
     ///
     /// # Errors
     /// The alias is outside the agreed range.
-    pub fn set_alias(&mut self, alias: u16, topic: &TopicName) -> Result<(), Violation> {
+    pub fn set_alias(&mut self, alias: u16, topic: &TopicName) -> Result<(), ProtocolError> {
         self.receive_aliases.set(alias, topic)
     }
 
     /// Takes a PUBLISH in. Its topic and alias are the caller's business.
     ///
     /// # Errors
-    /// [`Violation`] when the client must not send it now.
+    /// [`ProtocolError`] when the client must not send it now.
     pub fn publish_arrived(
         &mut self,
         publish: &PublishRef<'_>,
         now: Timestamp,
         out: &mut Vec<Output>,
-    ) -> Result<Arrival, Violation> {
+    ) -> Result<Arrival, ProtocolError> {
         self.heard_at = now;
         if publish.properties.as_ref().is_some_and(|given| !given.subscription_ids.is_empty()) {
             // mqtt-5 [MQTT-3.3.4-6]
-            return Err(Violation::Protocol("a subscription identifier from a client"));
+            return Err(ProtocolError::Protocol("a subscription identifier from a client"));
         }
         let undecided = Undecided { qos: publish.qos, packet_id: publish.packet_id };
         let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id) else {
@@ -313,7 +342,7 @@ impl Session {
         }
         if self.state.unreleased.len() >= usize::from(self.terms.receive_max) {
             // mqtt-5 [MQTT-3.3.4-8]
-            return Err(Violation::ReceiveMaximum { max: self.terms.receive_max });
+            return Err(ProtocolError::ReceiveMaximum { max: self.terms.receive_max });
         }
         Ok(Arrival::Fresh(undecided))
     }
@@ -348,13 +377,13 @@ impl Session {
     /// Takes any packet but PUBLISH in.
     ///
     /// # Errors
-    /// [`Violation`] when a client must not send it, or not now.
+    /// [`ProtocolError`] when a client must not send it, or not now.
     pub fn packet_arrived(
         &mut self,
         packet: Packet,
         now: Timestamp,
         out: &mut Vec<Output>,
-    ) -> Result<Request, Violation> {
+    ) -> Result<Request, ProtocolError> {
         self.heard_at = now;
         match packet {
             Packet::PubAck(ack) => {
@@ -383,21 +412,21 @@ impl Session {
                 if self.terms.session_expiry_s == 0 && disconnect.session_expiry_s.unwrap_or(0) > 0
                 {
                     // mqtt-5 section 3.14.2.2.2
-                    return Err(Violation::Protocol("a session that was to end is to be kept"));
+                    return Err(ProtocolError::Protocol("a session that was to end is to be kept"));
                 }
                 return Ok(Request::Goodbye(disconnect));
             }
             // mqtt-3.1.1 [MQTT-3.1.0-2], mqtt-5 [MQTT-3.1.0-2]
-            Packet::Connect(_) => return Err(Violation::Protocol("a second CONNECT")),
+            Packet::Connect(_) => return Err(ProtocolError::Protocol("a second CONNECT")),
             // mqtt-5 [MQTT-4.12.0-6]: we never begin such an exchange.
             Packet::Auth(_) => {
-                return Err(Violation::Protocol("AUTH without an authentication method"));
+                return Err(ProtocolError::Protocol("AUTH without an authentication method"));
             }
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
-                return Err(Violation::Protocol("a packet that only a server sends"));
+                return Err(ProtocolError::Protocol("a packet that only a server sends"));
             }
             Packet::Publish(_) => {
-                return Err(Violation::Protocol("PUBLISH has a way in of its own"));
+                return Err(ProtocolError::Protocol("PUBLISH has a way in of its own"));
             }
         }
         Ok(Request::Nothing)
@@ -444,7 +473,7 @@ impl Session {
             return Sent::Expired;
         }
         let has_id = delivery.qos > QoS::AtMostOnce;
-        if has_id && self.room() == 0 {
+        if has_id && self.state.window.room(self.terms.send_max) == 0 {
             return Sent::NoRoom;
         }
         let mut outgoing = Outgoing::first(delivery, now);

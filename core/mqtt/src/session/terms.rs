@@ -28,6 +28,8 @@ pub struct Terms {
     pub session_expiry_s_max: u32,
     /// Unacknowledged publishes towards the client.
     pub send_max: u16,
+    /// Bytes of unacknowledged publishes towards the client, from which on no more are sent.
+    pub unacknowledged_bytes_max: usize,
     /// Unreleased QoS 2 publishes from the client.
     pub receive_max: u16,
     /// Topic aliases that the client takes.
@@ -70,6 +72,7 @@ impl Terms {
             session_expiry_s_max: limits.session_expiry_s_max,
             // mqtt-5 [MQTT-3.3.4-9]
             send_max: asked.receive_max.map_or(inflight_max, |max| max.get().min(inflight_max)),
+            unacknowledged_bytes_max: limits.queue_bytes_max,
             receive_max: if is_v5 { inflight_max } else { UNRELEASED_MAX_V311 },
             send_aliases_max: asked.topic_alias_max.unwrap_or(0).min(limits.topic_aliases_max),
             receive_aliases_max: if is_v5 { limits.topic_aliases_max } else { 0 },

@@ -26,7 +26,13 @@ fn topic(text: &str) -> TopicName {
 fn message(number: usize, qos: QoS) -> Delivery {
     let payload = Bytes::from(number.to_string());
     let message = Message::received(topic("t"), payload, qos, None, START);
-    Delivery { message: Arc::new(message), qos, retain: false, subscription_ids: None }
+    Delivery {
+        message: Arc::new(message),
+        qos,
+        retain: false,
+        subscription_ids: None,
+        shared: None,
+    }
 }
 
 fn connect(version: Version) -> Connect {
@@ -266,7 +272,7 @@ impl World {
         let ending = self.session.take().unwrap().end(End::Abnormal, START);
         let state = ending.kept.unwrap().state;
         let (mut session, dropped) = Session::resume(state, self.terms, None, START, |_| true);
-        assert_eq!(dropped, 0);
+        assert_eq!(dropped, []);
         let mut out = Vec::new();
         session.resend(START, &mut out);
         self.to_client.extend(out);
@@ -307,6 +313,7 @@ proptest! {
 
         prop_assert!(world.waiting.is_empty());
         prop_assert_eq!(world.session().state.in_flight(), 0);
+        prop_assert_eq!(world.session().unacknowledged_bytes(), 0);
         prop_assert!(world.session().state.unreleased.is_empty());
         prop_assert!(world.client_open.is_empty());
 
@@ -362,7 +369,7 @@ fn a_refused_publish_closes_where_no_packet_can_say_so() {
 
 /// mqtt-5 [MQTT-3.3.4-8]
 #[test]
-fn more_unreleased_publishes_than_agreed_are_a_violation() {
+fn more_unreleased_publishes_than_agreed_are_a_protocol_error() {
     let mut session = session(Terms { receive_max: 2, ..terms(Version::V5) });
     let mut out = Vec::new();
     for id in 1..=2 {
@@ -374,7 +381,7 @@ fn more_unreleased_publishes_than_agreed_are_a_violation() {
         );
     }
     let third = session.publish_arrived(&publish(QoS::ExactlyOnce, 3, b""), START, &mut out);
-    assert_eq!(third, Err(Violation::ReceiveMaximum { max: 2 }));
+    assert_eq!(third, Err(ProtocolError::ReceiveMaximum { max: 2 }));
     let again = session.publish_arrived(&publish(QoS::ExactlyOnce, 2, b""), START, &mut out);
     assert_eq!(again, Ok(Arrival::Again));
 }
@@ -384,7 +391,7 @@ fn more_unreleased_publishes_than_agreed_are_a_violation() {
 fn silence_of_one_and_a_half_keep_alive_periods_is_too_long() {
     let mut session = session(terms(Version::V311));
     assert_eq!(session.tick(START + 89_999), Ok(()));
-    assert_eq!(session.tick(START + 90_000), Err(Violation::KeepAlive { silent_ms: 90_000 }));
+    assert_eq!(session.tick(START + 90_000), Err(ProtocolError::KeepAlive { silent_ms: 90_000 }));
     session.packet_arrived(Packet::PingReq, START + 50_000, &mut Vec::new()).unwrap();
     assert_eq!(session.tick(START + 139_999), Ok(()));
     assert!(session.tick(START + 140_000).is_err());
@@ -462,7 +469,7 @@ fn a_will_is_sent_unless_the_client_says_goodbye_or_lost_its_rights() {
 }
 
 #[test]
-fn what_a_client_must_not_send_is_a_violation() {
+fn what_a_client_must_not_send_is_a_protocol_error() {
     let mut session = session(Terms { session_expiry_s: 0, ..terms(Version::V5) });
     let mut check = |packet: Packet, expected: &str| {
         let error = session.packet_arrived(packet, START, &mut Vec::new()).unwrap_err();
@@ -518,11 +525,14 @@ fn aliases_lie_within_what_was_agreed() {
     let mut session = session(Terms { receive_aliases_max: 2, ..terms(Version::V5) });
     session.set_alias(2, &topic("a")).unwrap();
     assert_eq!(session.aliased(2).unwrap().as_str(), "a");
-    assert_eq!(session.aliased(1), Err(Violation::Protocol("a topic alias that was not set up")));
+    assert_eq!(
+        session.aliased(1),
+        Err(ProtocolError::Protocol("a topic alias that was not set up"))
+    );
     for alias in [0, 3] {
         assert_eq!(
             session.set_alias(alias, &topic("a")),
-            Err(Violation::TopicAlias { alias, max: 2 })
+            Err(ProtocolError::TopicAlias { alias, max: 2 })
         );
         assert_eq!(session.aliased(alias).unwrap_err().reason(), ReasonCode::TOPIC_ALIAS_INVALID);
     }
@@ -559,6 +569,38 @@ fn expired_and_oversize_messages_are_not_sent() {
     assert!(out.is_empty());
 }
 
+/// Large messages fill the window by their bytes long before they do by their number.
+#[test]
+fn what_is_not_acknowledged_is_bounded_in_bytes() {
+    let large = || {
+        let mut delivery = message(0, QoS::ExactlyOnce);
+        Arc::make_mut(&mut delivery.message).payload = vec![0; 1000].into();
+        delivery
+    };
+    let bytes = large().message.cost_bytes();
+    let terms = Terms { unacknowledged_bytes_max: 2 * bytes, ..terms(Version::V5) };
+    let mut session = session(terms);
+    let mut out = Vec::new();
+    session.send(large(), START, &mut out);
+    assert!(session.room() > 0);
+    session.send(large(), START, &mut out);
+    assert_eq!((session.room(), session.unacknowledged_bytes()), (0, 2 * bytes));
+    // What was taken out of the queue before that is still sent.
+    assert_eq!(session.send(large(), START, &mut out), Sent::Yes);
+    let recorded = |id| Packet::PubRec(Ack::new(PacketId::new(id).unwrap(), ReasonCode::SUCCESS));
+    for (id, left) in [(1, 2), (1, 2), (2, 1)] {
+        session.packet_arrived(recorded(id), START, &mut out).unwrap();
+        assert_eq!(session.unacknowledged_bytes(), left * bytes);
+    }
+    assert!(session.room() > 0);
+    let kept = session.end(End::Abnormal, START).kept.unwrap();
+    let (resumed, _) = Session::resume(kept.state, terms, None, START, |_| true);
+    assert_eq!(resumed.unacknowledged_bytes(), bytes);
+    let kept = resumed.end(End::Abnormal, START).kept.unwrap();
+    let (resumed, _) = Session::resume(kept.state, terms, None, START, |_| false);
+    assert_eq!(resumed.unacknowledged_bytes(), 0);
+}
+
 #[test]
 fn what_may_no_longer_be_received_is_not_sent_again() {
     let mut session = session(terms(Version::V5));
@@ -568,7 +610,8 @@ fn what_may_no_longer_be_received_is_not_sent_again() {
     let kept = session.end(End::Abnormal, START).kept.unwrap();
     let (mut session, dropped) =
         Session::resume(kept.state, terms(Version::V5), None, START, |topic| topic.as_str() != "t");
-    assert_eq!((dropped, session.state.in_flight()), (2, 0));
+    let denied: Vec<_> = dropped.iter().map(|it| format!("{it:?}")).collect();
+    assert_eq!((denied, session.state.in_flight()), (vec![r#"Denied("t")"#.to_owned(); 2], 0));
     out.clear();
     session.resend(START, &mut out);
     assert!(out.is_empty());
@@ -597,12 +640,12 @@ fn mqtt_3_1_1_knows_one_failure_only() {
 
 /// mqtt-5 [MQTT-3.3.4-6]
 #[test]
-fn a_subscription_identifier_from_a_client_is_a_violation() {
+fn a_subscription_identifier_from_a_client_is_a_protocol_error() {
     let mut packet = publish(QoS::AtMostOnce, 0, b"");
     packet.properties = Some(Box::new(PublishProperties {
         subscription_ids: vec![1],
         ..PublishProperties::default()
     }));
     let found = session(terms(Version::V5)).publish_arrived(&packet, START, &mut Vec::new());
-    assert_eq!(found, Err(Violation::Protocol("a subscription identifier from a client")));
+    assert_eq!(found, Err(ProtocolError::Protocol("a subscription identifier from a client")));
 }

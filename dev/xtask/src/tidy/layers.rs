@@ -13,7 +13,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("picket-store", &["picket-model"]),
     ("picket-broker", &["picket-model", "picket-mqtt", "picket-policy", "picket-report"]),
     ("picket-respond", &["picket-model", "picket-store"]),
-    ("picket-api", &["picket-model", "picket-policy", "picket-store", "picket-respond"]),
+    (
+        "picket-api",
+        &["picket-model", "picket-mqtt", "picket-policy", "picket-store", "picket-respond"],
+    ),
     ("picket-bench", &["picket", "picket-api"]),
     ("xtask", &[]),
 ];

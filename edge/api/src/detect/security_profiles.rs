@@ -1,13 +1,15 @@
 //! Security profiles and what they are attached to.
 
-use picket_model::{Account, Metric, ProfileName, ProfileTarget, SecurityProfile};
-use picket_store::{Paged, ReadTx, groups, profiles};
+use picket_model::{
+    Account, CustomMetricName, DimensionName, Metric, ProfileName, ProfileTarget, SecurityProfile,
+};
+use picket_store::{ReadTx, custom_metrics, dimensions, groups, profiles};
 use serde_json::{Value, json};
 
-use super::profile::{ProfileInput, behaviors, profile_to_json};
-use super::{listed, page};
+use super::profile::{ProfileInput, profile_to_json};
+use super::{behaviors, listed, page, references};
 use crate::error::ApiError;
-use crate::input::{missing, parsed};
+use crate::input::{Members, missing, parsed};
 use crate::operation::{Operation, operation};
 use crate::paging::PageRequest;
 use crate::request::Request;
@@ -42,21 +44,38 @@ async fn create(state: &ApiState, request: Request) -> Result<Response, ApiError
     let input = ProfileInput::parse(&state.account, state.profile_rules(), &request.members()?)
         .map_err(ApiError::invalid)?;
     let now = state.now();
-    let profile = SecurityProfile {
-        name: name.clone(),
-        description: input.description,
-        behaviors: input.behaviors.unwrap_or_default(),
-        alert_targets: input.alert_targets.unwrap_or_default(),
-        retained_metrics: input.retained_metrics.unwrap_or_default(),
-        version: 1,
-        created_at: now,
-        modified_at: now,
-    };
-    state.write(move |tx| Ok(profiles::create(tx, &profile)?)).await?;
+    let profile_name = name.clone();
+    state
+        .write(move |tx| {
+            let retained = input.retained_metrics.unwrap_or_default();
+            let profile = SecurityProfile {
+                name: profile_name,
+                description: input.description,
+                behaviors: input.behaviors.unwrap_or_default(),
+                alert_targets: input.alert_targets.unwrap_or_default(),
+                retained_metrics: references::resolve(tx, retained)?,
+                export: input.export,
+                version: 1,
+                created_at: now,
+                modified_at: now,
+            };
+            check_references(tx, &profile)?;
+            Ok(profiles::create(tx, &profile)?)
+        })
+        .await?;
     Ok(Response::json(&json!({
         "securityProfileName": name.as_str(),
         "securityProfileArn": state.account.profile_arn(&name),
     })))
+}
+
+/// Checks that what a profile refers to is there, and not too much of it.
+fn check_references(tx: &ReadTx, profile: &SecurityProfile) -> Result<(), ApiError> {
+    let problems = references::problems(tx, &profile.behaviors)?;
+    if !problems.is_empty() {
+        return Err(ApiError::invalid(behaviors::joined(&problems)));
+    }
+    references::check_slices(tx, profile)
 }
 
 /// aws: UpdateSecurityProfile
@@ -66,9 +85,11 @@ async fn update(state: &ApiState, request: Request) -> Result<Response, ApiError
     let members = request.members()?;
     let mut input = ProfileInput::parse(&state.account, state.profile_rules(), &members)
         .map_err(ApiError::invalid)?;
-    delete_or_set(&members, "deleteBehaviors", &mut input.behaviors)?;
-    delete_or_set(&members, "deleteAlertTargets", &mut input.alert_targets)?;
-    delete_or_set(&members, "deleteAdditionalMetricsToRetain", &mut input.retained_metrics)?;
+    deleted(&members, "deleteBehaviors", &mut input.behaviors)?;
+    deleted(&members, "deleteAlertTargets", &mut input.alert_targets)?;
+    deleted(&members, "deleteAdditionalMetricsToRetain", &mut input.retained_metrics)?;
+    let mut export = input.export.map(Some);
+    deleted(&members, "deleteMetricsExportConfig", &mut export)?;
     let now = state.now();
     let profile = state
         .write(move |tx| {
@@ -76,30 +97,34 @@ async fn update(state: &ApiState, request: Request) -> Result<Response, ApiError
             profile.description = input.description.or(profile.description);
             profile.behaviors = input.behaviors.unwrap_or(profile.behaviors);
             profile.alert_targets = input.alert_targets.unwrap_or(profile.alert_targets);
-            profile.retained_metrics = input.retained_metrics.unwrap_or(profile.retained_metrics);
+            if let Some(retained) = input.retained_metrics {
+                profile.retained_metrics = references::resolve(tx, retained)?;
+            }
+            profile.export = export.unwrap_or(profile.export);
             profile.modified_at = now;
+            check_references(tx, &profile)?;
             Ok(profiles::update(tx, &profile, expected_version)?)
         })
         .await?;
     Ok(Response::json(&profile_to_json(&state.account, &profile)))
 }
 
-/// Takes a `delete..` flag for an empty list, and refuses it beside a new one.
-fn delete_or_set<T>(
-    members: &crate::input::Members,
+/// Takes a `delete..` flag for a member that is given and empty, and refuses it beside a new one.
+fn deleted<T: Default>(
+    members: &Members,
     flag: &str,
-    list: &mut Option<Vec<T>>,
+    member: &mut Option<T>,
 ) -> Result<(), ApiError> {
     if members.bool(flag)? != Some(true) {
         return Ok(());
     }
-    if list.is_some() {
+    if member.is_some() {
         return Err(ApiError::invalid(format!(
             "`{flag}` is given together with what would take the place of the deleted; give one \
              of them"
         )));
     }
-    *list = Some(Vec::new());
+    *member = Some(T::default());
     Ok(())
 }
 
@@ -121,20 +146,39 @@ async fn delete(state: &ApiState, request: Request) -> Result<Response, ApiError
 /// aws: ListSecurityProfiles
 async fn list(state: &ApiState, request: Request) -> Result<Response, ApiError> {
     let page = page(&request)?;
-    let dimension = request.query("dimensionName");
-    let metric = request.query("metricName").map(Metric::parse);
-    let list = match (metric, dimension) {
-        (Some(_), Some(_)) => {
-            return Err(ApiError::invalid("give `metricName` or `dimensionName`, not both"));
-        }
-        // No profile has a dimension, or a metric that is not known here.
-        (Some(None), None) | (None, Some(_)) => Paged { items: Vec::new(), next: None },
-        (metric, None) => {
-            state.read(move |tx| Ok(profiles::list(tx, metric.flatten(), &page)?)).await?
-        }
-    };
+    let metric = request
+        .query("metricName")
+        .map(|text| parsed("metricName", text, CustomMetricName::parse))
+        .transpose()?;
+    let dimension = request
+        .query("dimensionName")
+        .map(|text| parsed("dimensionName", text, DimensionName::parse))
+        .transpose()?;
+    if metric.is_some() && dimension.is_some() {
+        return Err(ApiError::invalid("give `metricName` or `dimensionName`, not both"));
+    }
+    let list = state
+        .read(move |tx| {
+            if let Some(metric) = &metric {
+                check_metric(tx, metric)?;
+            }
+            if let Some(dimension) = &dimension {
+                dimensions::get(tx, dimension)?;
+            }
+            let metric = metric.as_ref().map(CustomMetricName::as_str);
+            Ok(profiles::list(tx, metric, dimension.as_ref(), &page)?)
+        })
+        .await?;
     let items = list.items.iter().map(|name| identifier(&state.account, name)).collect();
     Ok(listed("securityProfileIdentifiers", items, list.next))
+}
+
+/// Checks that there is a metric of a name, built in or custom. The names of both have one form.
+fn check_metric(tx: &ReadTx, name: &CustomMetricName) -> Result<(), ApiError> {
+    if Metric::parse(name.as_str()).is_none() && custom_metrics::find(tx, name)?.is_none() {
+        return Err(ApiError::not_found("metric", name));
+    }
+    Ok(())
 }
 
 fn identifier(account: &Account, name: &ProfileName) -> Value {
@@ -219,11 +263,11 @@ fn attachments(
 async fn validate(state: &ApiState, request: Request) -> Result<Response, ApiError> {
     let members = request.members()?;
     let list = members.get("behaviors").ok_or_else(|| missing("behaviors"))?;
-    let errors = behaviors(state.profile_rules(), list).err().unwrap_or_default();
-    let errors_json: Vec<Value> = errors
-        .iter()
-        .map(|error| json!({"errorMessage": error.chars().take(2_048).collect::<String>()}))
-        .collect();
+    let (behaviors, mut errors) = behaviors::read(state.profile_rules(), list);
+    // What can be read is looked up although other behaviors cannot: all is told at once.
+    errors.extend(state.read(move |tx| Ok(references::problems(tx, &behaviors)?)).await?);
+    let errors_json: Vec<Value> =
+        errors.iter().map(|error| json!({ "errorMessage": error })).collect();
     Ok(Response::json(&json!({
         "valid": errors.is_empty(),
         "validationErrors": errors_json,

@@ -3,8 +3,10 @@
 //! Beside AWS's members there is one of ours, `explanation`: SDKs drop members that they do not
 //! know, and whoever reads the answer itself (the console, curl) is told why.
 
-use picket_model::wire::{behavior_to_json, metric_value_to_json};
-use picket_model::{Evidence, Explanation, VerificationState, Violation, ViolationEvent};
+use picket_model::wire::{behavior_to_json, metric_value_to_json, quantity_to_json};
+use picket_model::{
+    Behavior, Comparison, Evidence, Explanation, Note, VerificationState, Violation, ViolationEvent,
+};
 use serde_json::{Value, json};
 
 /// A member of `activeViolations`.
@@ -19,6 +21,7 @@ pub(super) fn violation_to_json(violation: &Violation) -> Value {
         "violationStartTime": violation.started_at.as_secs_f64(),
         "explanation": explanation_to_json(&violation.explanation),
     });
+    additional_info(&mut json, &violation.behavior);
     verification(&mut json, violation.verification, violation.verification_description.as_deref());
     json
 }
@@ -41,8 +44,17 @@ pub(super) fn event_to_json(
     if let Some(value) = &event.value {
         json["metricValue"] = metric_value_to_json(value);
     }
+    additional_info(&mut json, &event.behavior);
     verification(&mut json, state, description);
     json
+}
+
+/// What AWS says besides of a violation of a learned criteria.
+fn additional_info(json: &mut Value, behavior: &Behavior) {
+    if let Comparison::Learned(confidence) = behavior.criteria.comparison {
+        let info = json!({ "confidenceLevel": confidence.as_str() });
+        json["violationEventAdditionalInfo"] = info;
+    }
 }
 
 fn verification(json: &mut Value, state: VerificationState, description: Option<&str>) {
@@ -59,7 +71,12 @@ fn explanation_to_json(explanation: &Explanation) -> Value {
         "windowSeconds": explanation.window.as_secs(),
         "early": explanation.early,
         "evidence": evidence_to_json(&explanation.evidence),
+        "notes": explanation.notes.iter().map(note_to_json).collect::<Vec<_>>(),
     })
+}
+
+fn note_to_json(note: &Note) -> Value {
+    json!({"kind": note.kind.as_str(), "sentence": note.sentence})
 }
 
 /// One member, named for the kind of evidence; times in seconds like AWS's.
@@ -94,6 +111,32 @@ fn evidence_to_json(evidence: &Evidence) -> Value {
             "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
         }),
         Evidence::Absence { since } => json!({ "absence": { "since": since.as_secs_f64() } }),
+        Evidence::Reports { count, first_at, last_at, last_id } => json!({
+            "reports": {
+                "count": count,
+                "firstAt": first_at.as_secs_f64(),
+                "lastAt": last_at.as_secs_f64(),
+                "lastId": last_id,
+            }
+        }),
+        Evidence::ListeningPorts(ports) => {
+            let port = |(port, interface): &(u16, Option<Box<str>>)| match interface {
+                Some(interface) => json!({"port": port, "interface": &**interface}),
+                None => json!({ "port": port }),
+            };
+            json!({ "listeningPorts": ports.iter().map(port).collect::<Vec<_>>() })
+        }
+        Evidence::Destinations(destinations) => json!({
+            "destinations": destinations.iter().map(ToString::to_string).collect::<Vec<_>>()
+        }),
+        Evidence::Fleet { value, percentile, limit, devices } => json!({
+            "fleet": {
+                "value": quantity_to_json(*value),
+                "percentile": percentile.as_str(),
+                "limit": quantity_to_json(*limit),
+                "devices": devices,
+            }
+        }),
         Evidence::Nothing => json!({}),
     }
 }
@@ -103,8 +146,8 @@ mod tests {
     use std::sync::Arc;
 
     use picket_model::{
-        Behavior, BehaviorName, Comparison, Criteria, DeviceName, Metric, MetricValue, ProfileName,
-        Timestamp, ViolationEventKind, ViolationId, WindowLen,
+        BehaviorName, Confidence, Criteria, DeviceName, Metric, MetricValue, NoteKind, Operator,
+        Percentile, ProfileName, Quantity, Timestamp, ViolationEventKind, ViolationId, WindowLen,
     };
 
     use super::*;
@@ -113,13 +156,15 @@ mod tests {
         Arc::new(Behavior {
             name: BehaviorName::parse("LargeMessageSize").unwrap(),
             metric: Metric::MessageByteSize,
+            dimension: None,
             criteria: Criteria {
-                comparison: Comparison::LessThanEquals(1000),
+                comparison: Comparison::Limit(Operator::LessThanEquals, Quantity::Count(1000)),
                 window: WindowLen::from_secs(300),
                 datapoints_to_alarm: 1,
                 datapoints_to_clear: 2,
             },
             suppress_alerts: false,
+            export: false,
         })
     }
 
@@ -136,6 +181,10 @@ mod tests {
                 largest_bytes: 3000,
                 largest_topic: "temperature-device-02".into(),
             },
+            notes: vec![Note {
+                kind: NoteKind::ReportIdRepeated,
+                sentence: "report 7 came twice".into(),
+            }],
         }
     }
 
@@ -179,6 +228,15 @@ mod tests {
     }
 
     #[test]
+    fn an_alarm_of_a_learned_criteria_says_how_sure_its_model_is() {
+        let mut behavior = Behavior::clone(&behavior());
+        behavior.criteria.comparison = Comparison::Learned(Confidence::Medium);
+        let mut json = json!({});
+        additional_info(&mut json, &behavior);
+        assert_eq!(json, json!({"violationEventAdditionalInfo": {"confidenceLevel": "MEDIUM"}}));
+    }
+
+    #[test]
     fn every_kind_of_evidence_names_itself() {
         let at = Timestamp::from_secs(1);
         let cases = [
@@ -195,6 +253,21 @@ mod tests {
             ),
             (Evidence::Addresses(vec!["192.0.2.1".parse().unwrap()]), "addresses"),
             (Evidence::Absence { since: at }, "absence"),
+            (Evidence::Reports { count: 2, first_at: at, last_at: at, last_id: 7 }, "reports"),
+            (
+                Evidence::ListeningPorts(vec![(22, None), (23, Some("eth0".into()))]),
+                "listeningPorts",
+            ),
+            (Evidence::Destinations(vec!["[2001:db8::1]:443".parse().unwrap()]), "destinations"),
+            (
+                Evidence::Fleet {
+                    value: Quantity::Count(3000),
+                    percentile: Percentile::P50,
+                    limit: Quantity::Count(120),
+                    devices: 9,
+                },
+                "fleet",
+            ),
         ];
         for (evidence, name) in cases {
             let json = evidence_to_json(&evidence);

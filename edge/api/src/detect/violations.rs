@@ -1,11 +1,13 @@
 //! Violations: those that are on, what happened to them, and what a person made of them.
 
-use picket_model::{DeviceName, ProfileName, Timestamp, VerificationState, ViolationId};
+use picket_model::{
+    CriteriaType, DeviceName, ProfileName, Timestamp, VerificationState, ViolationId,
+};
 use picket_store::RegistryError;
 use picket_store::violations::{self, ViolationFilter};
 use serde_json::Value;
 
-use super::profile::plain_text;
+use super::profile::{DESCRIPTION_CHARS_MAX, plain_text};
 use super::violation::{event_to_json, violation_to_json};
 use super::{listed, page};
 use crate::error::ApiError;
@@ -28,7 +30,7 @@ fn verification_state(text: &str) -> Result<VerificationState, ApiError> {
 
 /// The filters that both lists take.
 fn filter(request: &Request) -> Result<ViolationFilter, ApiError> {
-    let types = ["STATIC", "STATISTICAL", "MACHINE_LEARNING"].map(|name| (name, name));
+    let types = CriteriaType::ALL.map(|it| (it.as_str(), it));
     let query = |member: &'static str| request.query(member).map(|text| (member, text));
     Ok(ViolationFilter {
         device: query("thingName")
@@ -38,7 +40,7 @@ fn filter(request: &Request) -> Result<ViolationFilter, ApiError> {
             .map(|(member, text)| parsed(member, text, ProfileName::parse))
             .transpose()?,
         criteria_type: query("behaviorCriteriaType")
-            .map(|(member, text)| one_of(member, text, &types).map(str::to_owned))
+            .map(|(member, text)| one_of(member, text, &types))
             .transpose()?,
         // Without the flag, suppressed alerts are left out; with it, they come besides.
         suppressed: match request.query_bool("listSuppressedAlerts")? {
@@ -54,14 +56,20 @@ fn required_time(request: &Request, member: &str) -> Result<Timestamp, ApiError>
     timestamp(member, request.query_required(member)?)
 }
 
-/// `startTime` and `endTime`, the second made exclusive: a caller who names a window's end means
-/// to see what happened at it.
-pub(super) fn period(request: &Request) -> Result<(Timestamp, Timestamp), ApiError> {
+/// `startTime` and `endTime`. Both are part of what is meant.
+pub(crate) fn moments(request: &Request) -> Result<(Timestamp, Timestamp), ApiError> {
     let from = required_time(request, "startTime")?;
     let until = required_time(request, "endTime")?;
     if until < from {
         return Err(ApiError::invalid("`endTime` is before `startTime`"));
     }
+    Ok((from, until))
+}
+
+/// `startTime` and `endTime`, the second made exclusive: a caller who names a window's end means
+/// to see what happened at it.
+pub(super) fn period(request: &Request) -> Result<(Timestamp, Timestamp), ApiError> {
+    let (from, until) = moments(request)?;
     Ok((from, until + 1))
 }
 
@@ -96,7 +104,7 @@ async fn put_verification(state: &ApiState, request: Request) -> Result<Response
     let verification = verification_state(members.required_str("verificationState")?)?;
     let description = members
         .str("verificationStateDescription")?
-        .map(|text| plain_text("`verificationStateDescription`", text))
+        .map(|text| plain_text("`verificationStateDescription`", text, DESCRIPTION_CHARS_MAX))
         .transpose()
         .map_err(ApiError::invalid)?;
     state

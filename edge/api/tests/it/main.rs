@@ -9,7 +9,9 @@ mod harness;
 mod sign;
 
 mod certificates;
+mod detect;
 mod groups;
+mod mitigation;
 mod policies;
 mod publish;
 mod refusals;

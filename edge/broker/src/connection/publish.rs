@@ -5,20 +5,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use picket_mqtt::codec::{Frame, PublishRef};
 use picket_mqtt::session::{AfterDecision, Arrival, Session, Undecided};
-use picket_mqtt::{DecodeError, Message, ReasonCode, TopicError, Violation};
+use picket_mqtt::{DecodeError, Message, ProtocolError, ReasonCode, TopicError};
 use tracing::info;
 
 use super::{Close, Connection, HOLD_MS, Held};
 use crate::authorize::{Denial, Fresh, PublishTopic, PublishTopics, TopicText};
-use crate::metrics::Broken;
-use crate::retained::{ClientOwner, Owner};
+use crate::metrics::{Broken, Reported};
+use crate::reports::Arrived;
+use crate::retained::Owner;
 use crate::router::Flags;
 use crate::tally::Flush;
 
 /// Why the topic of a PUBLISH cannot be used.
 enum BadTopic {
     /// The packet is at fault as a whole.
-    Violation(Violation),
+    ProtocolError(ProtocolError),
     /// The name can be said no to.
     Name(TopicError),
 }
@@ -31,34 +32,34 @@ impl From<TopicError> for BadTopic {
 
 impl From<DecodeError> for BadTopic {
     fn from(error: DecodeError) -> Self {
-        Self::Violation(error.into())
+        Self::ProtocolError(error.into())
     }
 }
 
 impl<IO> Connection<IO> {
     /// Decides a PUBLISH, routes it, and only then acknowledges it.
     pub(super) fn publish(&mut self, frame: &Frame<'_>) -> Result<(), Close> {
-        let publish = PublishRef::decode(frame, self.session.version()).map_err(violation)?;
+        let publish = PublishRef::decode(frame, self.session.version()).map_err(protocol_error)?;
         let bytes_max = self.shared.config.limits.payload_bytes_max;
         if publish.payload.len() > bytes_max {
             let bytes = publish.payload.len();
-            return Err(violation(Violation::PayloadTooLarge { bytes, max: bytes_max }));
+            return Err(protocol_error(ProtocolError::PayloadTooLarge { bytes, max: bytes_max }));
         }
         let arrival = self.session.publish_arrived(&publish, self.now, &mut self.out);
-        let undecided = match arrival.map_err(violation)? {
+        let undecided = match arrival.map_err(protocol_error)? {
             Arrival::Fresh(undecided) => undecided,
             Arrival::Again => {
                 // It was routed before, but the alias that it sets up is this connection's own.
                 let found = topic(&mut self.publishing, &mut self.session, &publish);
                 return match found {
                     Ok(_) | Err(BadTopic::Name(_)) => Ok(()),
-                    Err(BadTopic::Violation(error)) => Err(violation(error)),
+                    Err(BadTopic::ProtocolError(error)) => Err(protocol_error(error)),
                 };
             }
         };
         let reason = match self.decide_and_route(&publish) {
             Ok(reason) => reason,
-            Err(BadTopic::Violation(error)) => return Err(violation(error)),
+            Err(BadTopic::ProtocolError(error)) => return Err(protocol_error(error)),
             Err(BadTopic::Name(error)) => return self.refuse_topic(undecided, error),
         };
         match self.session.publish_decided(undecided, reason, &mut self.out) {
@@ -73,8 +74,8 @@ impl<IO> Connection<IO> {
         let response_topic = properties.and_then(|given| given.response_topic.as_ref());
         if response_topic.is_some_and(|topic| topic.contains(['+', '#'])) {
             // mqtt-5 [MQTT-3.3.2-14]
-            let error = Violation::Protocol("a response topic with a wildcard");
-            return Err(BadTopic::Violation(error));
+            let error = ProtocolError::Protocol("a response topic with a wildcard");
+            return Err(BadTopic::ProtocolError(error));
         }
         let permit = match topic.decide(&self.access, publish.retain) {
             (Ok(permit), _) => permit,
@@ -87,42 +88,51 @@ impl<IO> Connection<IO> {
                     );
                 }
                 self.shared.metrics.deny(action);
-                let flush = self.tally.denied(self.at, action, topic.name.as_str());
+                let slices = topic.slices(self.tally.slices(), &self.client);
+                let flush = self.tally.denied(self.at, action, topic.name.as_str(), slices);
                 self.flush_now |= flush == Flush::Now;
                 return Ok(ReasonCode::NOT_AUTHORIZED);
             }
         };
+        let report = topic.report.clone();
+        if report.is_some() && publish.retain {
+            // Nobody reports again what was so once, as a retained message would.
+            info!(client.id = %self.client.as_str().escape_debug(), "report refused: it is to be retained");
+            self.shared.metrics.report(Reported::Retained);
+            return Ok(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR);
+        }
         let bytes = publish.payload.len() as u64;
         self.counts.messages_in += 1;
         self.counts.bytes_in += bytes;
-        let flush = self.tally.published(self.at, bytes, topic.name.as_str());
+        let slices = topic.slices(self.tally.slices(), &self.client);
+        let flush = self.tally.published(self.at, bytes, &topic.name, slices);
         self.flush_now |= flush == Flush::Now;
 
         let name = topic.name.clone();
-        let route = topic.route(&self.shared.router);
-        if route.is_empty() && !publish.retain {
+        let is_wanted = publish.retain || report.is_some();
+        if !is_wanted && topic.route(&self.shared.router).is_empty() {
             return Ok(ReasonCode::SUCCESS);
         }
         let properties = properties.filter(|given| !given.is_empty()).cloned().map(Box::new);
         let payload = Bytes::copy_from_slice(publish.payload);
+        self.arrived = report
+            .map(|topic| Box::new(Arrived { name: name.clone(), topic, payload: payload.clone() }));
         let message = Message::received(name, payload, publish.qos, properties, self.now);
         let message = Arc::new(message);
         let flags = Flags { publisher: Some(self.lease.mailbox.session), retain: publish.retain };
         let metrics = &self.shared.metrics;
+        if publish.retain {
+            // Before it is routed: who subscribes meanwhile finds it here or gets it on the way.
+            let retained = &self.shared.retained;
+            let owner = self.owner.get_or_insert_with(|| retained.owner(self.watch.clone()));
+            let owner = Owner::Client(Arc::clone(owner));
+            retained.set(permit, &message, &owner, self.now, metrics);
+        }
+        let route = topic.route(&self.shared.router);
         let crowded = self.shared.router.deliver(permit, route, &message, flags, metrics);
         // Its own mailbox is emptied by this very connection: waiting would not help.
         if let Some(mailbox) = crowded.filter(|it| Some(it.session) != flags.publisher) {
             self.held = Some(Held { mailbox: Arc::clone(mailbox), until: self.now + HOLD_MS });
-        }
-        if publish.retain {
-            let retained = &self.shared.retained;
-            let owner = self.owner.get_or_insert_with(|| {
-                let owner = ClientOwner::new(self.watch.clone());
-                retained.watch(&owner);
-                owner
-            });
-            let owner = Owner::Client(Arc::clone(owner));
-            retained.set(permit, &message, &owner, self.now, metrics);
         }
         Ok(ReasonCode::SUCCESS)
     }
@@ -133,10 +143,10 @@ impl<IO> Connection<IO> {
         match self.session.publish_decided(undecided, reason, &mut self.out) {
             AfterDecision::GoOn => {
                 info!(client.id = %self.client.as_str().escape_debug(), "topic name refused: {error}");
-                self.shared.metrics.violate(Broken::TopicName);
+                self.shared.metrics.count_protocol_error(Broken::TopicName);
                 Ok(())
             }
-            AfterDecision::Close(_) => Err(violation(Violation::TopicName(error))),
+            AfterDecision::Close(_) => Err(protocol_error(ProtocolError::TopicName(error))),
         }
     }
 }
@@ -152,12 +162,12 @@ fn topic<'a>(
     let alias = publish.properties.as_ref().and_then(|given| given.topic_alias);
     match alias {
         Some(alias) if publish.topic_bytes.is_empty() => {
-            let name = session.aliased(alias).map_err(BadTopic::Violation)?;
+            let name = session.aliased(alias).map_err(BadTopic::ProtocolError)?;
             publishing.of(name.as_str().as_bytes(), || Ok(TopicText::Name(name.clone())))
         }
         Some(alias) => {
             let topic = publishing.of(publish.topic_bytes, || text(publish))?;
-            session.set_alias(alias, &topic.name).map_err(BadTopic::Violation)?;
+            session.set_alias(alias, &topic.name).map_err(BadTopic::ProtocolError)?;
             Ok(topic)
         }
         None => publishing.of(publish.topic_bytes, || text(publish)),
@@ -168,6 +178,6 @@ fn text<'a>(publish: &PublishRef<'a>) -> Result<TopicText<'a>, BadTopic> {
     publish.topic().map(TopicText::Text).map_err(BadTopic::from)
 }
 
-fn violation(error: impl Into<Violation>) -> Close {
-    Close::Violation(error.into())
+fn protocol_error(error: impl Into<ProtocolError>) -> Close {
+    Close::ProtocolError(error.into())
 }

@@ -4,21 +4,20 @@ use std::sync::Arc;
 
 use picket_mqtt::packet::{Packet, RetainHandling, Subscribe, SubscribeOptions, Unsubscribe};
 use picket_mqtt::session::Request;
-use picket_mqtt::{ReasonCode, TopicFilter, TopicLimits, Violation};
+use picket_mqtt::{ProtocolError, ReasonCode, TopicFilter, TopicLimits};
 use picket_policy::{Action, Decision};
 use tracing::info;
 
 use super::{Close, Connection};
 use crate::authorize::subscribable;
-use crate::mailbox::Posted;
-use crate::metrics::Dropped;
-use crate::router::{Subscription, retained_delivery};
+use crate::metrics::NoRoom;
+use crate::router::{Subscription, TooMany};
 use crate::tally::Flush;
 
 impl<IO> Connection<IO> {
     pub(super) fn other_packet(&mut self, packet: Packet) -> Result<(), Close> {
         let request = self.session.packet_arrived(packet, self.now, &mut self.out);
-        match request.map_err(Close::Violation)? {
+        match request.map_err(Close::ProtocolError)? {
             Request::Nothing => Ok(()),
             Request::Subscribe(subscribe) => self.subscribe(*subscribe),
             Request::Unsubscribe(unsubscribe) => {
@@ -29,34 +28,46 @@ impl<IO> Connection<IO> {
         }
     }
 
-    /// Decides each filter, answers, and brings the retained messages after the answer.
+    /// Decides each filter and answers. The retained messages follow when there is room for them.
     fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Close> {
         let Subscribe { packet_id, filters, subscription_id, user: _ } = subscribe;
         let id = subscription_id.map(u32::from);
         let mut codes = Vec::with_capacity(filters.len());
-        let mut granted = Vec::new();
         for (index, (text, options)) in filters.iter().enumerate() {
             if index >= self.shared.config.limits.filters_per_subscribe_max {
+                self.shared.metrics.refuse_subscription(NoRoom::Packet);
                 codes.push(ReasonCode::QUOTA_EXCEEDED);
                 continue;
             }
             codes.push(match self.decide_filter(text, *options)? {
                 Err(code) => code,
-                Ok(filter) => {
-                    let mailbox = Arc::clone(&self.lease.mailbox);
-                    let subscription = Subscription { mailbox, options: *options, id };
-                    let is_new = self.shared.router.subscribe(&filter, subscription.clone());
-                    self.lease.subscriptions.insert(filter.clone(), subscription.clone());
-                    granted.push((filter, subscription, is_new));
-                    ReasonCode(options.qos.as_u8())
-                }
+                Ok(filter) => self.subscribe_to(filter, *options, id),
             });
         }
         self.session.subscribed(packet_id, codes, &mut self.out);
-        for (filter, subscription, is_new) in granted {
-            self.bring_retained(&filter, &subscription, is_new);
-        }
         Ok(())
+    }
+
+    /// Subscribes to a filter that is allowed, and says with which code.
+    fn subscribe_to(
+        &mut self,
+        filter: TopicFilter,
+        options: SubscribeOptions,
+        id: Option<u32>,
+    ) -> ReasonCode {
+        let mailbox = Arc::clone(&self.lease.mailbox);
+        let subscription = Subscription { mailbox, options, id };
+        let subscribed = self.shared.router.subscribe(&filter, subscription.clone());
+        let Ok(is_new) = subscribed.inspect_err(|TooMany| {
+            self.shared.metrics.refuse_subscription(NoRoom::All);
+        }) else {
+            return ReasonCode::QUOTA_EXCEEDED;
+        };
+        self.lease.subscriptions.insert(filter.clone(), subscription);
+        if brings_retained(&filter, options, is_new) {
+            self.lease.bringing.begin(filter);
+        }
+        ReasonCode(options.qos.as_u8())
     }
 
     /// The filter, or the code that says why not.
@@ -75,11 +86,12 @@ impl<IO> Connection<IO> {
         };
         if filter.share_group().is_some() && options.no_local {
             // mqtt-5 [MQTT-3.8.3-4]
-            let error = Violation::Protocol("a shared subscription with no local");
-            return Err(Close::Violation(error));
+            let error = ProtocolError::Protocol("a shared subscription with no local");
+            return Err(Close::ProtocolError(error));
         }
         let is_known = self.lease.subscriptions.contains_key(&filter);
         if !is_known && self.lease.subscriptions.len() >= limits.subscriptions_max {
+            self.shared.metrics.refuse_subscription(NoRoom::Session);
             return Ok(Err(ReasonCode::QUOTA_EXCEEDED));
         }
         match self.access.decide(Action::Subscribe, filter.filter()) {
@@ -91,29 +103,10 @@ impl<IO> Connection<IO> {
                     "{} {decision}", Action::Subscribe
                 );
                 self.shared.metrics.deny(Action::Subscribe);
-                let flush = self.tally.denied(self.at, Action::Subscribe, filter.filter());
+                let slices = self.tally.slices().of_filter(&filter, &self.client);
+                let flush = self.tally.denied(self.at, Action::Subscribe, filter.filter(), slices);
                 self.flush_now |= flush == Flush::Now;
                 Ok(Err(ReasonCode::NOT_AUTHORIZED))
-            }
-        }
-    }
-
-    /// Posts the retained messages of a subscription to its own mailbox, which bounds them.
-    fn bring_retained(&self, filter: &TopicFilter, subscription: &Subscription, is_new: bool) {
-        // mqtt-5 [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]; a shared subscription gets none
-        // (section 4.8.2).
-        let wanted = match subscription.options.retain_handling {
-            RetainHandling::Always => true,
-            RetainHandling::WhenNew => is_new,
-            RetainHandling::Never => false,
-        };
-        if !wanted || filter.share_group().is_some() {
-            return;
-        }
-        let max = self.shared.config.limits.queue_messages_max;
-        for message in self.shared.retained.matching(filter, self.now, max, &self.shared.metrics) {
-            if self.lease.mailbox.post(retained_delivery(message, subscription)) == Posted::Full {
-                self.shared.metrics.drop_message(Dropped::QueueFull);
             }
         }
     }
@@ -125,7 +118,7 @@ impl<IO> Connection<IO> {
             let Ok(filter) = TopicFilter::parse(text, &limits) else {
                 return ReasonCode::TOPIC_FILTER_INVALID;
             };
-            if self.lease.subscriptions.remove(&filter).is_none() {
+            if !self.lease.unsubscribe(&filter) {
                 return ReasonCode::NO_SUBSCRIPTION_EXISTED;
             }
             removed.push(filter);
@@ -135,4 +128,17 @@ impl<IO> Connection<IO> {
         self.shared.router.unsubscribe(self.lease.mailbox.session, &removed);
         self.session.unsubscribed(unsubscribe.packet_id, codes, &mut self.out);
     }
+}
+
+/// Whether a subscription brings the retained messages of its filter.
+///
+/// Source: mqtt-5 [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]; a shared one brings none (section
+/// 4.8.2).
+fn brings_retained(filter: &TopicFilter, options: SubscribeOptions, is_new: bool) -> bool {
+    let is_wanted = match options.retain_handling {
+        RetainHandling::Always => true,
+        RetainHandling::WhenNew => is_new,
+        RetainHandling::Never => false,
+    };
+    is_wanted && filter.share_group().is_none()
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use picket_model::{Certificate, CertificateId, ClientId, DeviceName, PolicyName, Timestamp};
+use picket_model::{
+    Certificate, CertificateId, ClientId, DeviceName, PolicyName, ThingName, Timestamp,
+};
 use picket_policy::{Document, NamedDocument};
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -35,8 +37,14 @@ impl Directory for Open {
             thing: None,
             device: DeviceName::from(client),
             registered: false,
+            is_client_registered: false,
+            things: Arc::default(),
             depends_on: BTreeSet::new(),
         })
+    }
+
+    fn attribute(&self, _: &ThingName, _: &str) -> Result<Option<String>, Unavailable> {
+        Ok(None)
     }
 }
 

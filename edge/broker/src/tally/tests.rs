@@ -2,15 +2,23 @@
 
 use super::*;
 use crate::tripwires::TripwireBook;
-use picket_model::Tripwires;
+use picket_model::{Fact, Tripwires};
+use picket_mqtt::TopicLimits;
 
 fn tally(tripwires: Tripwires) -> Tally {
     let book = TripwireBook::default();
     let device = DeviceName::parse("pump-7").unwrap();
-    book.set(&device, tripwires);
+    book.set(&device, tripwires, &[]);
     let wires = book.wires(&device);
-    Tally::new(device, "192.0.2.7".parse().unwrap(), wires)
+    let set = Arc::new(SliceSet::default());
+    Tally::new(device, "192.0.2.7".parse().unwrap(), wires, set)
 }
+
+fn topic(text: &str) -> TopicName {
+    TopicName::parse(text, &TopicLimits { bytes_max: 99, levels_max: 9 }).unwrap()
+}
+
+const NO_SLICE: SliceMask = SliceMask::NONE;
 
 /// One observation as a line: device, time, fact.
 fn line(observation: &Observation) -> String {
@@ -53,9 +61,9 @@ fn run(tripwires: Tripwires, script: &str) -> String {
         let number = |i: usize| words[i].parse::<u64>().unwrap();
         let at = |i: usize| Timestamp::from_millis(number(i) as i64);
         let flush = match words[0] {
-            "p" => tally.published(at(1), number(2), words[3]),
-            "r" => tally.received(at(1), number(2)),
-            "d" => tally.denied(at(1), Action::Publish, words[2]),
+            "p" => tally.published(at(1), number(2), &topic(words[3]), NO_SLICE),
+            "r" => tally.received(at(1), number(2), NO_SLICE),
+            "d" => tally.denied(at(1), Action::Publish, words[2], NO_SLICE),
             "f" => {
                 lines.extend(tally.flush().map(|observation| line(&observation)));
                 assert_eq!(tally.due(), None);
@@ -161,7 +169,7 @@ fn a_flood_reaches_the_engine_as_a_trickle() {
     let mut handed_on = 0;
     for i in 0..10_000 {
         let now = Timestamp::from_millis(10_000 + i / 10);
-        if tally.published(now, 3000, "a") == Flush::Now {
+        if tally.published(now, 3000, &topic("a"), NO_SLICE) == Flush::Now {
             handed_on += tally.flush().count();
         }
     }
@@ -172,23 +180,28 @@ fn a_flood_reaches_the_engine_as_a_trickle() {
 fn until_the_tripwires_are_known_everything_is_handed_on_at_once() {
     let book = TripwireBook::default();
     let device = DeviceName::parse("pump-7").unwrap();
-    let mut tally = Tally::new(device.clone(), "192.0.2.7".parse().unwrap(), book.wires(&device));
+    let mut tally = Tally::new(
+        device.clone(),
+        "192.0.2.7".parse().unwrap(),
+        book.wires(&device),
+        Arc::new(SliceSet::default()),
+    );
     let at = Timestamp::from_millis;
     for i in 0..3 {
-        assert_eq!(tally.published(at(10_000 + i), 1, "a"), Flush::Now);
+        assert_eq!(tally.published(at(10_000 + i), 1, &topic("a"), NO_SLICE), Flush::Now);
         assert_eq!(tally.flush().count(), 1);
     }
-    book.set(&device, Tripwires::default());
-    assert_eq!(tally.published(at(10_003), 1, "a"), Flush::Later);
+    book.set(&device, Tripwires::default(), &[]);
+    assert_eq!(tally.published(at(10_003), 1, &topic("a"), NO_SLICE), Flush::Later);
 }
 
 #[test]
 fn what_was_counted_is_due_at_the_end_of_its_second() {
     let mut tally = tally(Tripwires::default());
     assert_eq!(tally.due(), None);
-    let _ = tally.received(Timestamp::from_millis(10_300), 1);
+    let _ = tally.received(Timestamp::from_millis(10_300), 1, NO_SLICE);
     assert_eq!(tally.due(), Some(Timestamp::from_millis(11_000)));
-    assert_eq!(tally.received(Timestamp::from_millis(12_300), 1), Flush::Now);
+    assert_eq!(tally.received(Timestamp::from_millis(12_300), 1, NO_SLICE), Flush::Now);
     assert_eq!(tally.due(), Some(Timestamp::from_millis(12_000)), "overdue");
     assert_eq!(tally.flush().count(), 2);
     assert_eq!(tally.due(), None);
@@ -200,9 +213,9 @@ fn what_was_counted_stays_with_the_device_that_did_it() {
     let book = TripwireBook::default();
     let thing = DeviceName::parse("thing").unwrap();
     let at = Timestamp::from_millis;
-    let _ = tally.published(at(10_000), 5, "a");
+    let _ = tally.published(at(10_000), 5, &topic("a"), NO_SLICE);
     tally.recount_for(thing.clone(), book.wires(&thing));
-    let _ = tally.published(at(10_001), 6, "a");
+    let _ = tally.published(at(10_001), 6, &topic("a"), NO_SLICE);
     let lines: Vec<String> = tally.flush().map(|observation| line(&observation)).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
     pump-7 10000: published 1 (5 bytes, 5 to 5, 10000 ms to 10000 ms, largest on a)
@@ -233,16 +246,16 @@ fn nothing_is_lost_and_nothing_straddles_a_second() {
             0 => {
                 let size = random(1000);
                 (sent, bytes) = (sent + 1, bytes + size);
-                tally.published(now, size, "a")
+                tally.published(now, size, &topic("a"), NO_SLICE)
             }
             1 => {
                 let count = random(5);
                 received += count;
-                tally.received(now, count)
+                tally.received(now, count, NO_SLICE)
             }
             _ => {
                 denied += 1;
-                tally.denied(now, Action::Subscribe, "b")
+                tally.denied(now, Action::Subscribe, "b", NO_SLICE)
             }
         };
         if flush == Flush::Now || random(10) == 0 {

@@ -6,7 +6,7 @@ use picket_mqtt::packet::{Ack, MessageProperties, Packet, Publish, SubscribeOpti
 use picket_mqtt::{QoS, ReasonCode};
 
 use crate::peer::{Peer, connect, id, publish, text};
-use crate::testbed::Testbed;
+use crate::testbed::{Testbed, all_but};
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
@@ -165,6 +165,63 @@ async fn a_shared_subscription_gives_each_message_to_one_member() {
         publisher.publish("job/x", &number.to_string()).await;
         assert_eq!(members[0].received().await, format!("job/x {number}"));
     }
+}
+
+/// mqtt-5 section 4.8.2 leaves to the server who gets a message; one who may not have it does not.
+#[tokio::test]
+async fn a_shared_message_goes_to_a_member_that_may_have_it() {
+    let bed = Testbed::new().await;
+    let deny = all_but("iot:Receive", "topic/job/secret");
+    let mut deaf = Vec::new();
+    for name in ["deaf-1", "deaf-2"] {
+        let device = bed.device(name, &deny);
+        let mut peer = bed.tls_peer(&device, name).await;
+        peer.subscribe("$share/g/job/+", QoS::AtLeastOnce).await;
+        deaf.push(peer);
+    }
+    let mut able = bed.plain_peer("able").await;
+    let options = SubscribeOptions {
+        qos: QoS::AtLeastOnce,
+        retain_as_published: true,
+        ..SubscribeOptions::default()
+    };
+    able.subscribe_with("$share/g/job/+", options, Some(7)).await;
+    let mut publisher = bed.plain_peer("publisher").await;
+    for number in 0..9 {
+        publisher.retain("job/secret", &number.to_string()).await;
+        let message = able.message().await;
+        assert_eq!(message.payload, number.to_string());
+        assert_eq!((message.retain, &message.subscription_ids[..]), (true, &[7][..]));
+    }
+    assert_eq!(bed.counter(r#"dropped_total{reason="receive_denied"}"#), 0);
+    // When nobody is left, it is dropped, once.
+    able.disconnect(ReasonCode::SUCCESS).await;
+    publisher.publish("job/secret", "x").await;
+    bed.counted(r#"dropped_total{reason="receive_denied"}"#, 1).await;
+    for peer in &mut deaf {
+        peer.expect_nothing().await;
+    }
+    publisher.publish("job/open", "y").await;
+    publisher.publish("job/open", "y").await;
+    for peer in &mut deaf {
+        assert_eq!(peer.received().await, "job/open y");
+    }
+}
+
+#[tokio::test]
+async fn a_shared_message_does_not_go_around_in_a_large_group_that_may_not_have_it() {
+    let bed = Testbed::new().await;
+    let mut deaf = Vec::new();
+    for number in 0..20 {
+        let name = format!("deaf-{number}");
+        let device = bed.device(&name, &all_but("iot:Receive", "topic/secret"));
+        let mut peer = bed.tls_peer(&device, &name).await;
+        peer.subscribe("$share/g/secret", QoS::AtMostOnce).await;
+        deaf.push(peer);
+    }
+    bed.plain_peer("publisher").await.publish("secret", "x").await;
+    bed.counted(r#"dropped_total{reason="receive_denied"}"#, 1).await;
+    assert_eq!(bed.counter(r#"denied_total{action="iot:Receive"}"#), 17);
 }
 
 /// mqtt-5 [MQTT-3.8.3-3], [MQTT-3.3.1-13]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use picket_broker::ports::{Directory, Principal, Rights, Unavailable};
 use picket_model::{
     Certificate, CertificateId, CertificateStatus, Change, ClientId, DeviceName, PolicyName,
-    Timestamp,
+    ThingName, Timestamp,
 };
 use picket_policy::{Document, NamedDocument};
 
@@ -22,6 +22,9 @@ struct Inner {
     /// The version in force.
     policies: BTreeMap<PolicyName, (u32, Arc<Document>)>,
     attached: BTreeMap<CertificateId, BTreeSet<PolicyName>>,
+    /// With their attributes.
+    things: BTreeMap<ThingName, BTreeMap<String, String>>,
+    owned: BTreeMap<CertificateId, BTreeSet<ThingName>>,
     is_down: bool,
 }
 
@@ -63,6 +66,28 @@ impl Registry {
         Change::Certificate(id.clone())
     }
 
+    /// Registers a thing, or changes what its attribute says.
+    pub(crate) fn set_thing(&self, name: &str, attribute: Option<(&str, &str)>) -> Change {
+        let name = ThingName::parse(name).unwrap();
+        let attributes = attribute.into_iter();
+        let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.inner.lock().unwrap().things.insert(name.clone(), attributes.collect());
+        Change::Thing(name)
+    }
+
+    /// Attaches a certificate to a thing.
+    pub(crate) fn own(&self, id: &CertificateId, thing: &str) -> Change {
+        let mut inner = self.inner.lock().unwrap();
+        inner.owned.entry(id.clone()).or_default().insert(ThingName::parse(thing).unwrap());
+        Change::Certificate(id.clone())
+    }
+
+    /// Detaches a certificate from all its things.
+    pub(crate) fn disown(&self, id: &CertificateId) -> Change {
+        self.inner.lock().unwrap().owned.remove(id);
+        Change::Certificate(id.clone())
+    }
+
     /// Lets every read fail from now on, or no more.
     pub(crate) fn set_down(&self, is_down: bool) {
         self.inner.lock().unwrap().is_down = is_down;
@@ -99,6 +124,16 @@ impl Directory for Registry {
             }
         };
         depends_on.extend(names.iter().cloned().map(Change::Policy));
+        let things = match principal {
+            Principal::Certificate(id) => inner.owned.get(id).cloned().unwrap_or_default(),
+            Principal::Anonymous { .. } => BTreeSet::new(),
+        };
+        depends_on.extend(ThingName::parse(client.as_str()).ok().map(Change::Thing));
+        let thing = things.get(client.as_str()).or(match things.len() {
+            1 => things.first(),
+            _ => None,
+        });
+        let device = thing.map_or(DeviceName::from(client), DeviceName::from);
         let documents = names.into_iter().filter_map(|policy| {
             let (version, document) = inner.policies.get(&policy).cloned()?;
             Some(NamedDocument { policy, version, document })
@@ -107,9 +142,17 @@ impl Directory for Registry {
             active,
             documents: documents.collect(),
             thing: None,
-            device: DeviceName::from(client),
-            registered: false,
+            registered: inner.things.contains_key(device.as_str()),
+            is_client_registered: inner.things.contains_key(client.as_str()),
+            device,
+            things: Arc::new(things),
             depends_on,
         })
+    }
+
+    fn attribute(&self, thing: &ThingName, name: &str) -> Result<Option<String>, Unavailable> {
+        let inner = self.inner.lock().unwrap();
+        inner.check()?;
+        Ok(inner.things.get(thing).and_then(|attributes| attributes.get(name)).cloned())
     }
 }

@@ -8,6 +8,8 @@
 )]
 
 mod admission;
+mod bounds;
+mod bringing;
 mod clients;
 mod delivery;
 mod denials;
@@ -15,8 +17,10 @@ mod directory;
 mod faults;
 mod observations;
 mod peer;
+mod reports;
 mod retained;
 mod rights;
 mod sessions;
+mod slices;
 mod testbed;
 mod wills;

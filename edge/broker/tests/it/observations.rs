@@ -15,6 +15,7 @@ fn name(fact: &Fact) -> &'static str {
         Fact::Published(_) => "published",
         Fact::Received { .. } => "received",
         Fact::Denied(_) => "denied",
+        Fact::Reported(_) | Fact::ReportRefused { .. } => "report",
     }
 }
 
@@ -68,7 +69,7 @@ async fn a_tripwire_is_told_before_the_message_is_acknowledged() {
     let bed = Testbed::new().await;
     let device = DeviceName::parse("device").unwrap();
     let wires = Tripwires { message_bytes: Some(10), ..Tripwires::default() };
-    bed.broker.set_tripwires(&device, wires);
+    bed.broker.set_tripwires(&device, wires, &[]);
     let mut peer = bed.plain_peer("device").await;
     peer.publish("t", "a payload over the limit").await;
     let told = bed.fact("device", |fact| matches!(fact, Fact::Published(_))).await;

@@ -1,5 +1,6 @@
 //! Retained messages.
 
+use picket_model::limits::RETAINED_PER_CLIENT_MAX;
 use picket_mqtt::packet::{MessageProperties, Publish, RetainHandling, SubscribeOptions, Will};
 use picket_mqtt::{QoS, ReasonCode};
 
@@ -86,6 +87,33 @@ async fn one_client_does_not_fill_the_room_of_all() {
     let mut subscriber = bed.plain_peer("subscriber").await;
     subscriber.subscribe("a", QoS::AtMostOnce).await;
     assert_eq!(subscriber.received().await, "a y");
+}
+
+/// Neither does one that comes again and again.
+#[tokio::test]
+async fn what_a_client_retains_is_counted_over_its_connections() {
+    let bed = Testbed::new().await;
+    let device = bed.device("device", ALLOW_ALL);
+    let half = RETAINED_PER_CLIENT_MAX / 2;
+    for connection in 0..3 {
+        let mut peer = bed.tls_peer(&device, "device").await;
+        for n in 0..half {
+            peer.retain(&format!("{connection}/{n}"), "x").await;
+        }
+        peer.disconnect(ReasonCode::SUCCESS).await;
+    }
+    assert_eq!(bed.counter("retained"), RETAINED_PER_CLIENT_MAX as u64);
+    assert_eq!(bed.counter(r#"dropped_total{reason="retained_full"}"#), half as u64);
+    // What it removes makes room, whichever connection it was from; what it changes needs none.
+    let mut peer = bed.tls_peer(&device, "device").await;
+    peer.retain("0/0", "").await;
+    peer.retain("new", "x").await;
+    peer.retain("1/1", "y").await;
+    assert_eq!(bed.counter("retained"), RETAINED_PER_CLIENT_MAX as u64);
+    assert_eq!(bed.counter(r#"dropped_total{reason="retained_full"}"#), half as u64);
+    // Another device has room of its own.
+    bed.plain_peer("other").await.retain("other", "x").await;
+    assert_eq!(bed.counter("retained"), RETAINED_PER_CLIENT_MAX as u64 + 1);
 }
 
 #[tokio::test]

@@ -269,6 +269,14 @@ async fn messages_in_flight_are_decided_before_they_are_sent_again() {
     assert!(resumed);
     assert_eq!(peer.received().await, "open y");
     peer.expect_nothing().await;
+    // Nobody could say so to the client, so it is said to those who watch it.
+    let is_denial =
+        |fact: &Fact| matches!(fact, Fact::Denied(it) if &*it.last_resource == "secret");
+    let told = bed.fact("device", is_denial).await;
+    let Fact::Denied(denied) = told.fact else { panic!("denied") };
+    assert_eq!((denied.count, denied.last_action), (1, "iot:Receive"));
+    assert_eq!(bed.counter(r#"denied_total{action="iot:Receive"}"#), 1);
+    assert_eq!(bed.counter(r#"dropped_total{reason="receive_denied"}"#), 1);
 }
 
 /// A QoS 2 message is decided and routed when it is published, not when it is released: what was

@@ -82,8 +82,13 @@ impl Testbed {
 
     /// A broker with limits of its own, and the policy `open` for its plain listener.
     pub(crate) async fn with(adjust: impl FnOnce(&mut MqttLimits)) -> Self {
-        let mut limits = MqttLimits::default();
-        adjust(&mut limits);
+        Self::configured(|config| adjust(&mut config.limits)).await
+    }
+
+    /// A broker with a configuration of its own, and the policy `open` for its plain listener.
+    pub(crate) async fn configured(adjust: impl FnOnce(&mut BrokerConfig)) -> Self {
+        let mut config = BrokerConfig::default();
+        adjust(&mut config);
         let registry = Arc::new(Registry::default());
         registry.set_policy("open", ALLOW_ALL);
         let (authority, authority_pem) = authority();
@@ -111,7 +116,6 @@ impl Testbed {
             }
         });
         let mut metrics = Metrics::default();
-        let config = BrokerConfig { limits, ..BrokerConfig::default() };
         let directory = Arc::clone(&registry);
         let broker = Broker::new(config, directory, observations, clock, &mut metrics);
         let tls_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -5,6 +5,7 @@
 mod bootstrap;
 mod crash;
 mod delivery;
+mod mitigation;
 mod private_python;
 mod python;
 mod support;

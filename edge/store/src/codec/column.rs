@@ -75,6 +75,27 @@ pub(crate) fn json(row: &Row<'_>, column: &'static str) -> Result<Value, StoreEr
         .map_err(|error| StoreError::Unreadable { column, problem: error.to_string() })
 }
 
+/// A JSON list whose elements `read` understands.
+pub(crate) fn list<T>(
+    row: &Row<'_>,
+    column: &'static str,
+    read: impl Fn(&Value) -> Result<T, String>,
+) -> Result<Vec<T>, StoreError> {
+    let unreadable = |problem: String| StoreError::Unreadable { column, problem };
+    match json(row, column)? {
+        Value::Array(items) => items.iter().map(|item| read(item).map_err(unreadable)).collect(),
+        _ => Err(unreadable("no list".to_owned())),
+    }
+}
+
+/// A moment that may be absent.
+pub(crate) fn time_opt(
+    row: &Row<'_>,
+    column: &'static str,
+) -> Result<Option<Timestamp>, StoreError> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis))
+}
+
 /// The stored form of a map from text to text.
 pub(crate) fn from_map(map: &BTreeMap<String, String>) -> String {
     let object: serde_json::Map<_, _> =

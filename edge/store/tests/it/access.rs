@@ -143,3 +143,39 @@ fn effective_policies_ask_for_no_attachment_but_for_existence() {
     let missing = scene.refused(|tx| access::effective_policies(tx, Some(&cert(2)), None));
     assert!(missing.starts_with("certificate `000"), "{missing}");
 }
+
+/// The things that a connection with certificate 1 and `client_id` may report for, and with a `!`
+/// that a thing is named like the client id.
+#[track_caller]
+fn check_things(script: &str, client_id: &str, expected: &str) {
+    let facts = rights(&Scene::with(script), Some(1), client_id);
+    let mut found: Vec<&str> = facts.things.iter().map(|thing| thing.as_str()).collect();
+    found.extend(facts.is_client_registered.then_some("!"));
+    assert_eq!(found.join(" "), expected, "{script}");
+}
+
+#[test]
+fn a_connection_is_told_the_things_of_its_certificate_and_whether_its_name_is_taken() {
+    let neighbours = "cert 1; cert 2; thing T; thing U; thing V; bind 1 V; bind 1 U; bind 2 T";
+    check_things(neighbours, "agent", "U V");
+    check_things(neighbours, "U", "U V !");
+    check_things(neighbours, "T", "U V !");
+    check_things("cert 1; thing T", "T", "!");
+    check_things("cert 1; thing T", "no/thing", "");
+    // A certificate that is not registered is attached to nothing.
+    check_things("thing T", "T", "!");
+}
+
+#[test]
+fn a_connection_is_told_a_thousand_things_at_most() {
+    let mut script = "cert 1".to_owned();
+    for number in 0..1_005 {
+        script += &format!("; thing T{number:04}; bind 1 T{number:04}");
+    }
+    let facts = rights(&Scene::with(&script), Some(1), "agent");
+    assert_eq!(facts.things.len(), 1_000);
+    assert_eq!(facts.things.last().map(ThingName::as_str), Some("T0999"));
+    // And of its own in any case.
+    let facts = rights(&Scene::with(&script), Some(1), "T1004");
+    assert_eq!(facts.things.last().map(ThingName::as_str), Some("T1004"));
+}

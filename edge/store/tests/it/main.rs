@@ -1,6 +1,6 @@
 //! What a store does, seen from outside.
 //!
-//! Everything but `files` and `crash` speaks to the public interface alone: another store that
+//! Everything but `files`, `crash` and `migrations` speaks to the public interface alone: another store that
 //! keeps the same promises passes the same tests.
 
 #![allow(
@@ -12,13 +12,24 @@
 mod access;
 mod changes;
 mod crash;
-mod detect;
+mod custom_metrics;
+mod datapoints;
+mod dimensions;
+mod engine_state;
 mod files;
 mod functions;
+mod measure;
+mod migrations;
+mod mitigation_actions;
+mod mitigation_tasks;
+mod model_training;
 mod outbox;
 mod paging;
+mod profiles;
 mod properties;
 mod registry;
 mod scene;
+mod sealing;
 mod topics;
+mod violations;
 mod writing;

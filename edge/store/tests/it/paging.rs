@@ -12,8 +12,9 @@ use picket_store::{
 };
 use proptest::prelude::*;
 
-use crate::detect::{append, apply, datapoint, event};
+use crate::datapoints::{append, datapoint};
 use crate::scene::{NOW, Scene, device, group, policy, profile, thing, topic};
+use crate::violations::{apply, event};
 
 /// Asks page after page until there is no more.
 pub(crate) fn pages<T>(
@@ -108,7 +109,7 @@ fn every_listing_is_whole_in_pages_of_any_size() {
     check(&scene, COUNT + 1, |tx, page| policies::list(tx, true, page), Clone::clone);
     check(&scene, COUNT + 1, |tx, page| policies::list(tx, false, page), |p| latest(p.to_string()));
     check(&scene, COUNT * 2, |tx, page| policies::targets(tx, &policy("P"), page), Clone::clone);
-    check(&scene, COUNT + 1, |tx, page| profiles::list(tx, None, page), Clone::clone);
+    check(&scene, COUNT + 1, |tx, page| profiles::list(tx, None, None, page), Clone::clone);
     check(&scene, COUNT, |tx, page| profiles::targets(tx, &profile("S"), page), Clone::clone);
     check(&scene, COUNT + 1, topics::list, |t| t.name.clone());
     check(&scene, COUNT, subscriptions::list, |s| s.arn.clone());
@@ -199,7 +200,7 @@ proptest! {
         expected.sort_by(|left, right| right.cmp(left));
         let found = pages(&scene, limit, |tx, page| {
             let (from, until) = (NOW + from, NOW + until);
-            datapoints::list(tx, &device("d"), Metric::MessagesSent, from, until, page)
+            datapoints::list(tx, &device("d"), Metric::MessagesSent.as_str(), None, from, until, page)
         });
         let expected: Vec<_> =
             expected.into_iter().map(|(at, count)| (at, MetricValue::Count(count))).collect();

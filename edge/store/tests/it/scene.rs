@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use picket_model::wire::behavior_from_json;
 use picket_model::{
-    Account, Behavior, CertificateId, CertificateStatus, Change, ClientId, DeviceName, Function,
+    Account, Behavior, CertificateId, CertificateStatus, Change, ClientId, CustomMetric,
+    CustomMetricKind, CustomMetricName, DeviceName, Dimension, DimensionName, Function,
     FunctionName, FunctionRuntime, GroupName, Metric, NotificationTopicName, PolicyName,
-    PolicyTarget, ProfileName, ProfileTarget, Protocol, SecurityProfile, Subscription, ThingName,
-    ThingTypeName, Timestamp,
+    PolicyTarget, ProfileName, ProfileTarget, Protocol, RetainedMetric, SecurityProfile,
+    Subscription, ThingName, ThingTypeName, Timestamp,
 };
 use picket_store::certificates::NewCertificate;
 use picket_store::groups::{GroupUpdate, NewGroup};
 use picket_store::thing_types::NewThingType;
 use picket_store::things::{NewThing, ThingUpdate};
 use picket_store::{
-    OutboxEntry, ReadTx, RegistryError, Store, StoreError, WriteTx, certificates, functions,
-    groups, outbox, policies, profiles, subscriptions, thing_types, things, topics,
+    OutboxEntry, ReadTx, RegistryError, Store, StoreError, WriteTx, certificates, custom_metrics,
+    dimensions, functions, groups, outbox, policies, profiles, subscriptions, thing_types, things,
+    topics,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -128,6 +130,8 @@ pub(crate) fn in_words(changes: &[Change]) -> String {
             Change::Group(name) => format!("group {name}"),
             Change::Policy(name) => format!("policy {name}"),
             Change::Profile(name) => format!("profile {name}"),
+            Change::Dimension(name) => format!("dimension {name}"),
+            Change::MitigationTask => "mitigation task".to_owned(),
             Change::Function(name) => format!("function {name}"),
             Change::Outbox => "outbox".to_owned(),
         })
@@ -226,6 +230,11 @@ pub(crate) fn behavior(name: &str, metric: Metric, suppressed: bool) -> Behavior
     behavior_from_json(&json, 1).unwrap()
 }
 
+/// A behavior of the API's form: the criteria beside the numbers of datapoints.
+pub(crate) fn behavior_of(name: &str, metric: &str, criteria: serde_json::Value) -> Behavior {
+    behavior_from_json(&json!({"name": name, "metric": metric, "criteria": criteria}), 1).unwrap()
+}
+
 pub(crate) fn new_profile(name: &str, metric: Metric) -> SecurityProfile {
     SecurityProfile {
         name: profile(name),
@@ -235,8 +244,32 @@ pub(crate) fn new_profile(name: &str, metric: Metric) -> SecurityProfile {
             topic_arn: "arn:aws:sns:us-east-1:123456789012:Alerts".to_owned(),
             role_arn: "arn:aws:iam::123456789012:role/Alerts".to_owned(),
         }],
-        retained_metrics: vec![Metric::SourceIpAddress],
+        retained_metrics: vec![retained(Metric::SourceIpAddress)],
+        export: None,
         version: 1,
+        created_at: NOW,
+        modified_at: NOW,
+    }
+}
+
+pub(crate) fn retained(metric: Metric) -> RetainedMetric {
+    RetainedMetric { metric, dimension: None, export: false }
+}
+
+pub(crate) fn custom_metric(name: &str, kind: CustomMetricKind) -> CustomMetric {
+    CustomMetric {
+        name: CustomMetricName::parse(name).unwrap(),
+        kind,
+        display_name: None,
+        created_at: NOW,
+        modified_at: NOW,
+    }
+}
+
+pub(crate) fn dimension(name: &str, filters: &[&str]) -> Dimension {
+    Dimension {
+        name: DimensionName::parse(name).unwrap(),
+        filters: filters.iter().map(|filter| (*filter).to_owned()).collect(),
         created_at: NOW,
         modified_at: NOW,
     }
@@ -425,6 +458,27 @@ pub(crate) fn run(tx: &mut WriteTx, command: &str) -> Result<(), RegistryError> 
             let changed = new_profile(name, Metric::Disconnects);
             profiles::update(tx, &changed, expected(rest)).map(drop)
         }
+        // Its token is its kind: the same command again is the same request.
+        ["metric", name, kind] => {
+            let metric = custom_metric(name, CustomMetricKind::parse(kind).unwrap());
+            custom_metrics::create(tx, &metric, kind).map(drop)
+        }
+        ["rename-metric", name, words] => {
+            let name = CustomMetricName::parse(*name).unwrap();
+            custom_metrics::set_display_name(tx, &name, words, NOW + 1).map(drop)
+        }
+        ["delete-metric", name] => {
+            custom_metrics::delete(tx, &CustomMetricName::parse(*name).unwrap())
+        }
+        // Its token is its first filter.
+        ["dimension", name, filters @ ..] => {
+            dimensions::create(tx, &dimension(name, filters), filters[0]).map(drop)
+        }
+        ["update-dimension", name, filters @ ..] => {
+            let Dimension { name, filters, .. } = dimension(name, filters);
+            dimensions::set_filters(tx, &name, filters, NOW + 1).map(drop)
+        }
+        ["delete-dimension", name] => dimensions::delete(tx, &DimensionName::parse(*name).unwrap()),
         ["delete-profile", name, rest @ ..] => profiles::delete(tx, &profile(name), expected(rest)),
         ["watch", name, what] => profiles::attach(tx, &profile(name), &profile_target(what)),
         ["unwatch", name, what] => profiles::detach(tx, &profile(name), &profile_target(what)),

@@ -124,6 +124,8 @@ impl World {
             active: self.active.contains(name),
             documents,
             thing,
+            is_client_registered: self.things.contains_key(client),
+            things: Arc::new(owned.iter().map(|it| ThingName::parse(*it).unwrap()).collect()),
             registered: self.things.contains_key(device.as_str()),
             device: DeviceName::parse(device).unwrap(),
             depends_on,
@@ -233,5 +235,9 @@ impl Directory for Registry {
             hook();
         }
         rights
+    }
+
+    fn attribute(&self, _: &ThingName, _: &str) -> Result<Option<String>, Unavailable> {
+        Err(Unavailable { reason: "not asked here".to_owned() })
     }
 }

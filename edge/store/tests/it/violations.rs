@@ -1,101 +1,18 @@
-//! Security profiles, violations, metric values and the engine's state.
+//! Violations: the alarms that are on, and what happened to alarms.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use picket_model::{
-    Behavior, Continuation, Datapoint, Evidence, Explanation, Metric, MetricValue, ProfileTarget,
-    VerificationState, Violation, ViolationEvent, ViolationEventKind, ViolationId, WindowLen,
+    Behavior, Continuation, CriteriaType, Evidence, Explanation, Metric, MetricValue, Note,
+    NoteKind, VerificationState, Violation, ViolationEvent, ViolationEventKind, ViolationId,
+    WindowLen,
 };
 use picket_store::violations::{self, ViolationFilter};
-use picket_store::{Page, RegistryError, StoreError, datapoints, engine_state, profiles};
+use picket_store::{Page, RegistryError, StoreError};
+use serde_json::json;
 
-use crate::scene::{NOW, Scene, behavior, device, group, kind, new_profile, profile};
-
-#[test]
-fn a_profile_is_kept_as_it_was_made_and_changed() {
-    let scene = Scene::with("profile S").reopen();
-    let made = new_profile("S", Metric::MessagesSent);
-    assert_eq!(scene.read(|tx| profiles::get(tx, &profile("S"))), made);
-
-    let mut changed = new_profile("S", Metric::Disconnects);
-    changed.description = None;
-    changed.alert_targets.clear();
-    changed.retained_metrics = Metric::ALL.to_vec();
-    changed.created_at = NOW + 5;
-    changed.modified_at = NOW + 5;
-    let given = changed.clone();
-    let answered = scene.write(move |tx| profiles::update(tx, &given, Some(1))).unwrap();
-    changed.version = 2;
-    changed.created_at = NOW;
-    assert_eq!(answered, changed);
-    assert_eq!(scene.read(|tx| Ok(profiles::all(tx)?)), [changed]);
-}
-
-#[test]
-fn a_profile_is_made_once_changed_at_its_version_and_deleted_twice() {
-    let scene = Scene::with("profile S; watch S all");
-    assert_eq!(scene.fails("profile S"), "already exists: security profile `S` already exists");
-    let conflict = "version conflict: security profile `S` is at version 1, not at version 3";
-    assert_eq!(scene.fails("update-profile S at 3"), conflict);
-    assert_eq!(scene.fails("delete-profile S at 3"), conflict);
-    assert_eq!(scene.fails("update-profile R"), "not found: security profile `R` does not exist");
-    scene.run("delete-profile S at 1; delete-profile S at 1");
-    assert_eq!(scene.read(|tx| Ok(profiles::attachments(tx)?)), []);
-}
-
-#[test]
-fn a_target_has_at_most_five_profiles() {
-    let scene = Scene::with("");
-    scene.run(&(0..6).map(|i| format!("profile s{i};")).collect::<String>());
-    scene.run(
-        &(0..5).map(|i| format!("watch s{i} all; watch s{i} registered;")).collect::<String>(),
-    );
-    assert_eq!(
-        scene.fails("watch s5 all"),
-        "limit: `arn:aws:iot:us-east-1:123456789012:all/things` has 5 security profiles attached; \
-         at most 5 are allowed"
-    );
-    scene.run("watch s4 all; watch s5 unregistered; unwatch s0 all; watch s5 all");
-    assert_eq!(scene.fails("watch s0 G"), "not found: thing group `G` does not exist");
-    assert_eq!(scene.fails("watch no all"), "not found: security profile `no` does not exist");
-    assert_eq!(scene.fails("unwatch no all"), "not found: security profile `no` does not exist");
-}
-
-#[test]
-fn attachments_are_told_from_both_ends() {
-    let scene = Scene::with(
-        "group G; profile S; profile R; watch S all; watch S G; watch R G; watch S unregistered",
-    );
-    let all = ProfileTarget::AllThings;
-    let group = ProfileTarget::Group(group("G"));
-    let unregistered = ProfileTarget::UnregisteredThings;
-    let targets = scene.read(|tx| profiles::targets(tx, &profile("S"), &Page::first(9))).items;
-    assert_eq!(targets, [all.clone(), group.clone(), unregistered.clone()]);
-    assert_eq!(
-        scene.read(|tx| Ok(profiles::for_target(tx, &group)?)),
-        [profile("R"), profile("S")]
-    );
-    assert_eq!(
-        scene.read(|tx| Ok(profiles::attachments(tx)?)),
-        [
-            (profile("R"), group.clone()),
-            (profile("S"), all),
-            (profile("S"), group),
-            (profile("S"), unregistered),
-        ]
-    );
-}
-
-#[test]
-fn profiles_are_listed_by_the_metric_they_judge() {
-    let scene = Scene::with("profile R; profile S; update-profile S");
-    let list = |metric| scene.read(|tx| profiles::list(tx, metric, &Page::first(9))).items;
-    assert_eq!(list(None), [profile("R"), profile("S")]);
-    assert_eq!(list(Some(Metric::MessagesSent)), [profile("R")]);
-    assert_eq!(list(Some(Metric::Disconnects)), [profile("S")]);
-    assert_eq!(list(Some(Metric::SourceIpAddress)), []);
-}
+use crate::scene::{NOW, Scene, behavior, behavior_of, device, kind, profile};
 
 pub(crate) fn event(id: &str, kind: ViolationEventKind, at: i64, who: &str) -> ViolationEvent {
     let value = MetricValue::Count(u64::try_from(at).unwrap());
@@ -118,6 +35,10 @@ fn explanation(at: i64) -> Explanation {
         window: WindowLen::DEFAULT,
         early: true,
         evidence: Evidence::Count { count: 3, first_at: NOW, last_at: NOW + at },
+        notes: vec![Note {
+            kind: NoteKind::ReportIdFell,
+            sentence: "the report id fell".to_owned(),
+        }],
     }
 }
 
@@ -247,6 +168,16 @@ fn violations_and_events_are_listed_by_what_is_asked_for() {
     with("v1", 1, "d", &|_| ());
     with("v2", 2, "e", &|event| event.profile = profile("R"));
     with("v3", 3, "d", &|event| event.behavior = Arc::new(suppressed.clone()));
+    let fleet = behavior_of(
+        "F",
+        "aws:num-messages-sent",
+        json!({
+            "comparisonOperator": "less-than-equals",
+            "statisticalThreshold": {"statistic": "p99"},
+            "durationSeconds": 300,
+        }),
+    );
+    with("v4", 4, "e", &|event| event.behavior = Arc::new(fleet.clone()));
     scene
         .write(|tx| {
             let id = ViolationId::parse("v2").unwrap();
@@ -262,17 +193,19 @@ fn violations_and_events_are_listed_by_what_is_asked_for() {
             expected.split_whitespace().map(|id| format!("{id}:in-alarm")).collect();
         assert_eq!(event_ids(&scene, 0, 9, &filter), events.join(" "), "{filter:?}");
     };
-    check(none(), "v3 v2 v1");
+    check(none(), "v4 v3 v2 v1");
     check(ViolationFilter { device: Some(device("d")), ..none() }, "v3 v1");
     check(ViolationFilter { profile: Some(profile("R")), ..none() }, "v2");
     check(ViolationFilter { device: Some(device("d")), profile: Some(profile("R")), ..none() }, "");
     check(ViolationFilter { suppressed: Some(true), ..none() }, "v3");
-    check(ViolationFilter { suppressed: Some(false), ..none() }, "v2 v1");
-    check(ViolationFilter { criteria_type: Some("STATIC".to_owned()), ..none() }, "v3 v2 v1");
-    check(ViolationFilter { criteria_type: Some("STATISTICAL".to_owned()), ..none() }, "");
+    check(ViolationFilter { suppressed: Some(false), ..none() }, "v4 v2 v1");
+    let of_type = |it| ViolationFilter { criteria_type: Some(it), ..none() };
+    check(of_type(CriteriaType::Static), "v3 v2 v1");
+    check(of_type(CriteriaType::Statistical), "v4");
+    check(of_type(CriteriaType::MachineLearning), "");
     let state = |state| ViolationFilter { verification: Some(state), ..none() };
     check(state(VerificationState::TruePositive), "v2");
-    check(state(VerificationState::Unknown), "v3 v1");
+    check(state(VerificationState::Unknown), "v4 v3 v1");
 
     assert_eq!(event_ids(&scene, 1, 3, &none()), "v2:in-alarm v1:in-alarm", "until is exclusive");
     assert_eq!(event_ids(&scene, 2, 3, &none()), "v2:in-alarm", "from is inclusive");
@@ -360,88 +293,6 @@ fn a_judgement_goes_with_the_last_event_of_its_violation() {
         .write(move |tx| violations::set_verification(tx, &id, VerificationState::Unknown, None))
         .unwrap_err();
     assert!(matches!(error, RegistryError::NotFound { .. }));
-}
-
-pub(crate) fn datapoint(who: &str, metric: Metric, at: i64, count: u64) -> Datapoint {
-    Datapoint { device: device(who), metric, at: NOW + at, value: MetricValue::Count(count) }
-}
-
-pub(crate) fn append(scene: &Scene, points: Vec<Datapoint>) {
-    scene.write(move |tx| datapoints::append(tx, &points)).unwrap();
-}
-
-/// The values as `at=count`, the latest first.
-fn values(scene: &Scene, who: &str, metric: Metric, from: i64, until: i64) -> String {
-    let who = device(who);
-    let page = Page::first(100);
-    let found = scene.read(|tx| datapoints::list(tx, &who, metric, NOW + from, NOW + until, &page));
-    let texts: Vec<String> = found
-        .items
-        .iter()
-        .map(|(at, value)| match value {
-            MetricValue::Count(count) => format!("{}={count}", at.millis_since(NOW)),
-            MetricValue::Addresses(list) => format!("{}={list:?}", at.millis_since(NOW)),
-        })
-        .collect();
-    texts.join(" ")
-}
-
-#[test]
-fn values_are_listed_by_device_and_metric_the_latest_first() {
-    use Metric::{MessagesSent, SourceIpAddress};
-    let scene = Scene::new();
-    append(&scene, vec![datapoint("d", MessagesSent, 10, 1), datapoint("e", MessagesSent, 10, 7)]);
-    append(&scene, vec![datapoint("d", MessagesSent, 30, 3), datapoint("d", MessagesSent, 20, 2)]);
-    append(&scene, vec![]);
-    let mut address = datapoint("d", SourceIpAddress, 10, 0);
-    address.value = MetricValue::Addresses(BTreeSet::from(["192.0.2.1".parse().unwrap()]));
-    append(&scene, vec![address]);
-    let scene = scene.reopen();
-    assert_eq!(values(&scene, "d", MessagesSent, 0, 99), "30=3 20=2 10=1");
-    assert_eq!(values(&scene, "e", MessagesSent, 0, 99), "10=7");
-    assert_eq!(values(&scene, "d", SourceIpAddress, 0, 99), "10={192.0.2.1}");
-    assert_eq!(values(&scene, "d", Metric::Disconnects, 0, 99), "");
-    assert_eq!(values(&scene, "d", MessagesSent, 20, 30), "20=2", "until is exclusive");
-    assert_eq!(values(&scene, "d", MessagesSent, 10, 11), "10=1");
-    assert_eq!(values(&scene, "d", MessagesSent, 20, 20), "");
-}
-
-#[test]
-fn old_values_are_deleted_in_steps() {
-    let scene = Scene::new();
-    for at in 0..5 {
-        append(&scene, vec![datapoint("d", Metric::MessagesSent, at, 1)]);
-    }
-    append(
-        &scene,
-        vec![
-            datapoint("d", Metric::MessagesSent, 1, 2),
-            datapoint("d", Metric::MessagesSent, 9, 2),
-        ],
-    );
-    let sweep = |before: i64, limit| {
-        scene.write(move |tx| datapoints::delete_older_than(tx, NOW + before, limit)).unwrap()
-    };
-    assert_eq!(sweep(3, 2), 2);
-    assert_eq!(sweep(3, 2), 1);
-    assert_eq!(sweep(3, 2), 0);
-    let left = "9=2 4=1 3=1 1=2";
-    assert_eq!(values(&scene, "d", Metric::MessagesSent, 0, 99), left, "a row goes as a whole");
-}
-
-#[test]
-fn engine_states_are_kept_until_forgotten() {
-    let scene = Scene::new();
-    let put = |states: Vec<(&str, Option<&[u8]>)>| {
-        let states: Vec<_> =
-            states.into_iter().map(|(who, s)| (device(who), s.map(<[u8]>::to_vec))).collect();
-        scene.write(move |tx| engine_state::put(tx, &states)).unwrap();
-    };
-    put(vec![("d", Some(b"1")), ("e", Some(b"2")), ("f", None)]);
-    put(vec![("d", Some(b"3")), ("e", None)]);
-    let all = |scene: &Scene| scene.store.read::<_, StoreError>(engine_state::all).unwrap();
-    assert_eq!(all(&scene), [(device("d"), b"3".to_vec())]);
-    assert_eq!(all(&scene.reopen()), [(device("d"), b"3".to_vec())]);
 }
 
 #[test]
