@@ -113,7 +113,15 @@ impl Device {
             state.early = None;
             self.marks.set(place, state);
         }
-        self.marks.settle_beginning(place, end);
+        match watch.feed {
+            // A report that is older than the watch may still come, as long as none came since.
+            Feed::Report => {
+                if let Some(last) = self.reports.last() {
+                    self.marks.settle_beginning(place, end.min(last.at));
+                }
+            }
+            _ => self.marks.settle_beginning(place, end),
+        }
         let counter = if is_whole { Counter::series(index) } else { Counter::watch(place) };
         let tally = self.windows.get(counter, number);
         if tally.is_none() && !(is_live && self.attends(plan, index, end)) {
@@ -142,6 +150,9 @@ impl Device {
             Test::Fleet(fleet) if is_whole => {
                 let Some(ranked) = rank(watch, tally, fleets.get(fleet as usize)) else { return };
                 let Some(violates) = fails(comparison, ranked) else { return };
+                if self.marks.stay_fresh(violates) {
+                    return;
+                }
                 let measured = Measured::Quantity(ranked.value);
                 let occasion = occasion(end, violates, measured, Basis::Fleet(ranked));
                 settle(&mut self.marks, witness, place, &occasion, sink);
@@ -149,6 +160,9 @@ impl Device {
             Test::Alone => {
                 let Some(measured) = measure(watch, Figure::Tested, tally) else { return };
                 let Some(judgement) = judge(comparison, measured) else { return };
+                if self.marks.stay_fresh(judgement.violates) {
+                    return;
+                }
                 let basis = Basis::Window(tally);
                 let Some(early) = early else {
                     if is_whole {
@@ -336,6 +350,9 @@ impl About<'_> {
         figure: impl Fn(Figure) -> Option<Measured<'a>>,
         sink: &mut Sink<'_>,
     ) {
+        if self.watch.exports.is_empty() {
+            return;
+        }
         if self.watch.metric != Metric::MessageByteSize {
             return self.export(ExportPart::Value, figure(Figure::Kept), sink);
         }

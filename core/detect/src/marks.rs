@@ -57,6 +57,11 @@ impl Marks {
         self.0.as_slice().is_empty()
     }
 
+    /// Whether a judgement changes nothing because all is well and was: by far the most do not.
+    pub(crate) fn stay_fresh(&self, violates: bool) -> bool {
+        !violates && self.is_empty()
+    }
+
     /// State of a watch.
     pub(crate) fn get(&self, place: u32) -> WatchState {
         let marks = self.0.as_slice();

@@ -90,6 +90,9 @@ impl Device {
             return;
         }
         let violates = judgement.violates;
+        if self.marks.stay_fresh(violates) {
+            return;
+        }
         let device = scope.name;
         let occasion = Occasion { device, judged, start, at, violates, measured, basis };
         let witness = Witness { presence: &self.presence, reports: &self.reports };

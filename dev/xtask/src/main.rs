@@ -1,8 +1,8 @@
 //! The repository's own tasks: `cargo xtask test` and what else a change has to pass.
 //!
 //! [`test`] runs every test with the [`peers`] it needs, [`tidy`] holds the repository against the
-//! house's rules, [`spec`] reads the tables in `specs/`, [`fuzz`] feeds the parsers. CI runs what
-//! `cargo xtask ci` runs.
+//! house's rules, [`spec`] reads the tables in `specs/` and writes the page of [`metrics`], [`fuzz`]
+//! feeds the parsers. CI runs what `cargo xtask ci` runs.
 
 #![expect(
     clippy::print_stdout,
@@ -13,6 +13,7 @@
 mod bench;
 mod ci;
 mod fuzz;
+mod metrics;
 mod peers;
 mod repo;
 mod shell;
@@ -42,7 +43,8 @@ enum Task {
     Ci,
     /// Hold the repository against the house's rules.
     Tidy,
-    /// Print how many operations are done, later and never; `check` and `refresh` the table.
+    /// Print how many operations are done, later and never; `check` and `refresh` what
+    /// is made from the tables.
     Spec {
         #[command(subcommand)]
         verb: Option<spec::SpecCommand>,

@@ -1,4 +1,5 @@
-//! `cargo xtask spec`: what `specs/aws-operations.toml` says is done, later and never.
+//! `cargo xtask spec`: what `specs/aws-operations.toml` says is done, later and never, and the page
+//! that is written from `specs/metrics.toml`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,16 +8,18 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::peers;
 use crate::repo::Repo;
 use crate::shell::run as run_command;
+use crate::{metrics, peers};
 
-/// What to do with the table.
+/// What to do with the tables.
 #[derive(Clone, Copy, Debug, clap::Subcommand)]
 pub(crate) enum SpecCommand {
-    /// Fail if the table lacks a reason or no longer matches the service models.
+    /// Fail if an operation lacks a reason, or the table no longer matches the service models, or
+    /// docs/metrics.md no longer the catalogue of metrics.
     Check,
-    /// List the operations of the service models anew; status and reason are kept.
+    /// Write docs/metrics.md anew, and list the operations of the service models anew; status and
+    /// reason are kept.
     Refresh,
 }
 
@@ -46,8 +49,14 @@ pub(crate) fn run(repo: &Repo, verb: Option<SpecCommand>) -> Result<()> {
         run_command(Command::new(peers.python).arg(repo.root.join("specs/refresh.py")).args(args))
     };
     match verb {
-        Some(SpecCommand::Refresh) => models(&[])?,
-        Some(SpecCommand::Check) => models(&["--check"])?,
+        Some(SpecCommand::Refresh) => {
+            metrics::refresh(repo)?;
+            models(&[])?;
+        }
+        Some(SpecCommand::Check) => {
+            metrics::check(repo)?;
+            models(&["--check"])?;
+        }
         None => {}
     }
     let text =

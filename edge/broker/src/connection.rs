@@ -12,9 +12,9 @@ use std::time::Duration;
 use bytes::Buf;
 use picket_model::{ClientId, DisconnectReason, Timestamp};
 use picket_mqtt::codec;
-use picket_mqtt::packet::{Disconnect, Version};
-use picket_mqtt::session::{End, NotResent, Output, Sent, Session, packet_bytes_max};
-use picket_mqtt::{Delivery, ProtocolError, ReasonCode, TopicLimits};
+use picket_mqtt::packet::Version;
+use picket_mqtt::session::{NotResent, Output, Session, packet_bytes_max};
+use picket_mqtt::{Delivery, TopicLimits};
 use picket_policy::Action;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -22,22 +22,24 @@ use tokio::time::Sleep;
 use tracing::{debug, info, warn};
 
 use crate::access::{Access, AccessWatch, Standing};
-use crate::authorize::{PublishTopics, ReceiveTopics, Receives};
-use crate::bringing;
+use crate::authorize::{PublishTopics, ReceiveTopics};
 use crate::broker::Shared;
 use crate::greeting::drop_denied_filters;
 use crate::mailbox::Mailbox;
-use crate::metrics::{Broken, Dropped};
+use crate::metrics::Dropped;
 use crate::ports::Principal;
 use crate::presence::Presence;
 use crate::reports::{self, Arrived, DenialPace, Judged};
 use crate::retained::ClientOwner;
 use crate::sessions::{Kick, Lease};
-use crate::slices::SliceMask;
 use crate::tally::{Flush, Tally};
 use crate::will::LastWill;
-use crate::wire::{OUTPUT_HIGH_BYTES, Turn, Wire};
+use crate::wire::{Turn, Wire};
 
+use self::close::{Close, Ended};
+
+mod close;
+mod deliver;
 mod publish;
 mod subscribe;
 
@@ -119,23 +121,6 @@ pub(crate) struct Beginning<IO> {
     pub(crate) expires_at: Option<Timestamp>,
     /// What was in flight and is dropped.
     pub(crate) not_resent: Vec<NotResent>,
-}
-
-/// Why a connection ends.
-#[derive(Debug)]
-enum Close {
-    /// The client said DISCONNECT.
-    Goodbye(Disconnect),
-    /// The network connection is gone.
-    Lost(String),
-    /// The client broke the protocol or a limit.
-    ProtocolError(ProtocolError),
-    /// A request was denied, and no packet could say so.
-    RequestDenied,
-    /// It may not stay.
-    NoRight(DisconnectReason, String),
-    /// Somebody wants it gone.
-    Kicked(Kick),
 }
 
 /// How far the packets were taken in.
@@ -368,57 +353,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         self.other_packet(packet)
     }
 
-    /// Hands out what waits, as far as the client takes it. True if more is to be handed out once
-    /// this is written.
-    fn hand_out(&mut self) -> bool {
-        if self.wire.is_congested() {
-            return true;
-        }
-        if self.watch.has_changed() {
-            return false;
-        }
-        bringing::bring(&self.shared, &mut self.lease, self.now);
-        let room = self.session.room();
-        let unacknowledged = self.session.unacknowledged_bytes();
-        let mailbox = &self.lease.mailbox;
-        let is_left = mailbox.take(&mut self.batch, room, OUTPUT_HIGH_BYTES, unacknowledged);
-        // Messages come in runs of one topic: what lies in the same slices is counted at once.
-        let (mut n_run, mut run_slices) = (0, SliceMask::NONE);
-        for delivery in self.batch.drain(..) {
-            let topic = &delivery.message.topic;
-            let Receives { is_allowed, slices } =
-                self.receiving.of(topic, &self.access, self.tally.slices(), &self.client);
-            if !is_allowed {
-                self.shared.metrics.deny(Action::Receive);
-                let flush = self.tally.denied(self.at, Action::Receive, topic.as_str(), slices);
-                self.flush_now |= flush == Flush::Now;
-                if !self.shared.router.pass_on(&delivery, self.lease.mailbox.session) {
-                    self.shared.metrics.drop_message(Dropped::ReceiveDenied);
-                }
-                continue;
-            }
-            match self.session.send(delivery, self.now, &mut self.out) {
-                Sent::Yes => {
-                    if slices != run_slices {
-                        let n_ended = std::mem::take(&mut n_run);
-                        let flush = self.tally.received(self.at, n_ended, run_slices);
-                        self.flush_now |= flush == Flush::Now;
-                        run_slices = slices;
-                    }
-                    n_run += 1;
-                    self.counts.messages_out += 1;
-                }
-                Sent::Expired => self.shared.metrics.drop_message(Dropped::Expired),
-                Sent::TooLarge => self.shared.metrics.drop_message(Dropped::TooLarge),
-                Sent::NoRoom => self.shared.metrics.drop_message(Dropped::QueueFull),
-            }
-        }
-        self.flush_now |= self.tally.received(self.at, n_run, run_slices) == Flush::Now;
-        // Without room in the window, an acknowledgement brings us back here.
-        let goes_on = self.session.room() > 0;
-        if is_left { goes_on } else { !self.lease.bringing.is_over() }
-    }
-
     fn encode(&mut self) {
         let version = self.session.version();
         for output in self.out.drain(..) {
@@ -565,71 +499,5 @@ async fn room(held: Option<&Held>) {
     match held {
         Some(held) => held.mailbox.room().await,
         None => std::future::pending().await,
-    }
-}
-
-/// A close, judged.
-struct Ended {
-    reason: DisconnectReason,
-    /// What an MQTT 5 client is told.
-    farewell: Option<ReasonCode>,
-    end: End,
-}
-
-impl Close {
-    /// Says what follows from it, and writes it to the log and the counters.
-    fn judge(self, shared: &Shared, client: &ClientId) -> Ended {
-        let (reason, farewell, end, why) = match self {
-            Self::Goodbye(disconnect) => {
-                (DisconnectReason::ClientInitiated, None, End::Goodbye(disconnect), String::new())
-            }
-            Self::Lost(why) => (DisconnectReason::ConnectionLost, None, End::Abnormal, why),
-            Self::ProtocolError(error) => {
-                shared.metrics.count_protocol_error(broken(&error));
-                let reason = match error {
-                    ProtocolError::KeepAlive { .. } => DisconnectReason::KeepAliveTimeout,
-                    _ => DisconnectReason::ClientError,
-                };
-                (reason, Some(error.reason()), End::Abnormal, error.to_string())
-            }
-            Self::RequestDenied => {
-                let code = ReasonCode::NOT_AUTHORIZED;
-                let why = "a request was denied".to_owned();
-                (DisconnectReason::Forbidden, Some(code), End::Abnormal, why)
-            }
-            Self::NoRight(reason, why) => {
-                (reason, Some(ReasonCode::NOT_AUTHORIZED), End::Denied, why)
-            }
-            Self::Kicked(kick) => {
-                let (reason, code) = match kick {
-                    Kick::TakenOver => {
-                        (DisconnectReason::DuplicateClientId, ReasonCode::SESSION_TAKEN_OVER)
-                    }
-                    Kick::Stopping => {
-                        (DisconnectReason::ServerInitiated, ReasonCode::SERVER_SHUTTING_DOWN)
-                    }
-                    Kick::Operator => {
-                        (DisconnectReason::ApiInitiated, ReasonCode::ADMINISTRATIVE_ACTION)
-                    }
-                };
-                (reason, Some(code), End::Abnormal, String::new())
-            }
-        };
-        info!(client.id = %client.as_str().escape_debug(), reason = reason.as_str(), detail = why, "disconnected");
-        Ended { reason, farewell, end }
-    }
-}
-
-const fn broken(error: &ProtocolError) -> Broken {
-    use picket_mqtt::DecodeError;
-    match error {
-        ProtocolError::Decode(DecodeError::TooLarge { .. })
-        | ProtocolError::PayloadTooLarge { .. } => Broken::TooLarge,
-        ProtocolError::Decode(_) => Broken::Malformed,
-        ProtocolError::Protocol(_) => Broken::Protocol,
-        ProtocolError::TopicName(_) => Broken::TopicName,
-        ProtocolError::TopicAlias { .. } => Broken::TopicAlias,
-        ProtocolError::ReceiveMaximum { .. } => Broken::ReceiveMaximum,
-        ProtocolError::KeepAlive { .. } => Broken::KeepAlive,
     }
 }

@@ -1,6 +1,6 @@
 //! What the export counts.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
@@ -14,11 +14,11 @@ pub(crate) struct ExportMetrics {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ValueLabels {
-    end: End,
+    end: &'static str,
 }
 
 /// What became of a value that was to be exported. All but the first are drops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// Published.
     Published,
@@ -30,6 +30,18 @@ pub(super) enum End {
     TooLarge,
     /// The broker does not publish to that topic, or the topic could not be read.
     Refused,
+}
+
+impl End {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::NoRoom => "no_room",
+            Self::ProfileGone => "profile_gone",
+            Self::TooLarge => "too_large",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 impl ExportMetrics {
@@ -50,12 +62,12 @@ impl ExportMetrics {
 
     pub(super) fn count(&self, end: End, n: usize) {
         if n > 0 {
-            self.values.get_or_create(&ValueLabels { end }).inc_by(n as u64);
+            self.values.get_or_create(&ValueLabels { end: end.as_str() }).inc_by(n as u64);
         }
     }
 
     #[cfg(test)]
     pub(super) fn counted(&self, end: End) -> u64 {
-        self.values.get_or_create(&ValueLabels { end }).get()
+        self.values.get_or_create(&ValueLabels { end: end.as_str() }).get()
     }
 }

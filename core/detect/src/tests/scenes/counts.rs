@@ -1,6 +1,6 @@
-//! Scenes: a profile, a timeline, and what the engine says. See [`super::scene`] for the form.
+//! What the broker counts: windows, zeros, early verdicts, and the life of an alarm.
 
-use super::scene::{Scene, check, check_points, device, texts};
+use crate::tests::scene::{Scene, check, check_points, device, texts};
 
 #[test]
 fn a_message_that_is_too_large_raises_the_alarm_at_once() {
@@ -263,9 +263,9 @@ fn a_behavior_that_begins_in_the_middle_of_a_window_judges_only_what_cannot_be_h
 fn suppressing_alerts_keeps_the_alarm() {
     let mut scene = Scene::new("size <= 1000 @30");
     scene.play("0:01 on; 0:02 pub 3000");
-    let mut profile = (*super::scene::profiles("size <= 1000 @30")[0]).clone();
+    let mut profile = (*crate::tests::scene::profiles("size <= 1000 @30")[0]).clone();
     profile.behaviors[0].suppress_alerts = true;
-    let at = picket_model::Timestamp::from_millis(super::scene::TEN + 3_000);
+    let at = picket_model::Timestamp::from_millis(crate::tests::scene::TEN + 3_000);
     assert_eq!(scene.engine.set_profiles(at, vec![profile.into()]), []);
     assert_eq!(texts(&scene.play("0:35 pub 1; 1:01 now"), false), "1:00 cleared size 1");
 }
@@ -357,7 +357,7 @@ fn the_next_deadline_is_the_end_of_the_next_window_and_the_grace() {
     assert_eq!(scene.engine.next_deadline(), None);
     scene.play("0:01 on; now");
     let ten = |seconds: i64| {
-        Some(picket_model::Timestamp::from_millis(super::scene::TEN + seconds * 1000))
+        Some(picket_model::Timestamp::from_millis(crate::tests::scene::TEN + seconds * 1000))
     };
     assert_eq!(scene.engine.next_deadline(), ten(2));
     scene.play("0:02 now");
@@ -371,7 +371,7 @@ fn a_device_that_nobody_watches_is_not_stored() {
     let mut scene = Scene::new("size <= 1000");
     assert_eq!(
         scene.engine.assign(
-            picket_model::Timestamp::from_millis(super::scene::TEN),
+            picket_model::Timestamp::from_millis(crate::tests::scene::TEN),
             &device("b"),
             &[].into()
         ),
@@ -379,7 +379,7 @@ fn a_device_that_nobody_watches_is_not_stored() {
     );
     scene.play("0:01 on; b:on");
     scene.engine.observe(&picket_model::Observation {
-        at: picket_model::Timestamp::from_millis(super::scene::TEN + 2_000),
+        at: picket_model::Timestamp::from_millis(crate::tests::scene::TEN + 2_000),
         device: device("a"),
         slice: None,
         fact: picket_model::Fact::Received { count: 1 },
@@ -391,7 +391,7 @@ fn a_device_that_nobody_watches_is_not_stored() {
     assert_eq!(scene.engine.take_changes(), []);
     // Forgotten by the store as soon as nobody watches it any more.
     scene.engine.assign(
-        picket_model::Timestamp::from_millis(super::scene::TEN + 3_000),
+        picket_model::Timestamp::from_millis(crate::tests::scene::TEN + 3_000),
         &device("a"),
         &[].into(),
     );
