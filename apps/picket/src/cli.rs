@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::parse_listen;
+use crate::enroll::{Seconds, parse_seconds};
 use crate::logging::LogFormat;
 
 /// Picket watches a fleet of IoT devices and cuts off the one that goes bad.
@@ -46,6 +47,9 @@ pub(crate) enum Command {
     /// Prepare this machine for functions.
     #[command(subcommand)]
     Function(FunctionCommand),
+    /// Let devices get their first certificate by themselves, with `picket-agent enroll`.
+    #[command(subcommand)]
+    Enroll(EnrollCommand),
     /// What the demo's function is where there is no Python; started by the function host.
     #[command(hide = true)]
     IsolateFunction,
@@ -138,6 +142,47 @@ pub(crate) enum FunctionCommand {
     SetupPython,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum EnrollCommand {
+    /// Make and list the tokens that devices enrol with.
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    Create(TokenCreateArgs),
+    /// List tokens, each with every use that was made of it. The tokens themselves are kept nowhere.
+    List {
+        /// The data directory that the server was started with.
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+    },
+}
+
+/// Make a token, and print it this once.
+///
+/// Whoever has it can make new things, each with a certificate, that become members of the group;
+/// the group's policies say what they may do. A thing that is there is never given to a token.
+#[derive(Debug, Args)]
+pub(crate) struct TokenCreateArgs {
+    /// The data directory that the server was started with.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+
+    /// Thing group that enrolled things become members of.
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: String,
+
+    /// How many things may enrol with it, up to 10,000.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) uses: u32,
+
+    /// How long it is good for: `90s`, `30m`, `12h`, up to `30d`.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_seconds)]
+    pub(crate) expires: Seconds,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -181,6 +226,11 @@ mod tests {
     #[test]
     fn help_of_config() {
         insta::assert_snapshot!(help(&["config"]));
+    }
+
+    #[test]
+    fn help_of_enroll_token_create() {
+        insta::assert_snapshot!(help(&["enroll", "token", "create"]));
     }
 
     #[test]

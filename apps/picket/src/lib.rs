@@ -22,6 +22,7 @@ mod data_dir;
 mod demo;
 mod descriptors;
 mod directory;
+mod enroll;
 mod env;
 mod export;
 mod function;
@@ -42,7 +43,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::filter::LevelFilter;
 
-use cli::{Cli, Command, ConfigCommand, FunctionCommand};
+use cli::{Cli, Command, ConfigCommand, EnrollCommand, FunctionCommand};
 use config::Config;
 use data_dir::DataDir;
 
@@ -81,6 +82,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Config(ConfigCommand::Check { file }) => {
             Config::load(&file)?;
             print(&format!("{}: no problem found\n", file.display()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Enroll(EnrollCommand::Token(command)) => {
+            print(&runtime()?.block_on(enroll::token(&command))?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Function(FunctionCommand::SetupPython) => {

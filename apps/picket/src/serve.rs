@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use picket_api::enroll::Enroll;
 use picket_api::sigv4::Signer;
 use picket_api::{AccessKey, ApiMetrics, ApiState, Credentials, Issuer};
 use picket_broker::certificate::PresentedCertificate;
@@ -218,13 +219,16 @@ impl Server {
 
         bind_devices(config, &issuer, &broker, &mut endpoints).await?;
 
+        let enroll = Enroll { state: state.clone(), endpoint: device_endpoint(config, &endpoints) };
+        let routes = picket_api::router(state).merge(picket_api::enroll::router(enroll));
+
         let readiness = Readiness::default();
         let metrics = HttpMetrics::register(&mut registry);
         let operator = operator::router(readiness.clone(), Arc::new(registry));
         let limits = HttpLimits { connections_max: shares.http, ..HttpLimits::default() };
         let listener =
             |name, socket| HttpListener { name, socket, limits, metrics: metrics.clone() };
-        let api = tokio::spawn(listener("API", api).serve(picket_api::router(state), stopping));
+        let api = tokio::spawn(listener("API", api).serve(routes, stopping));
         let console = tokio::spawn(listener("console", console).serve(operator, console_stopping));
         readiness.set(true);
         dir.write_endpoints(&endpoints)?;
@@ -327,6 +331,15 @@ impl Server {
         };
         within(STOP_CONSOLE, "operators' requests", console).await;
         info!("stopped");
+    }
+}
+
+/// Where an enrolled device is told to connect.
+fn device_endpoint(config: &Config, endpoints: &Endpoints) -> String {
+    let host = &config.endpoint_host;
+    match endpoints.mqtts.first() {
+        Some(bound) => format!("{host}:{}", bound.port()),
+        None => host.clone(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Benchmarks of the whole program: real processes, real clients, figures printed as measured.
 //!
-//! `cargo xtask bench line` builds everything in release mode and runs this. Nothing is asserted:
+//! `cargo xtask bench line` or `agent` builds what is measured and runs this. Nothing is asserted:
 //! a figure is for people, who compare it with those in docs/performance.md.
 
+mod agent;
 mod broker;
 mod line;
 mod load;
@@ -31,6 +32,14 @@ struct Args {
     /// Seconds that each throughput figure is measured for.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+
+    /// Measure this agent beside the AWS Python agent, and nothing else.
+    #[arg(long, value_name = "FILE", requires = "python")]
+    agent: Option<PathBuf>,
+
+    /// An interpreter that has the AWS Python agent installed.
+    #[arg(long, value_name = "FILE")]
+    python: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -38,6 +47,9 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     say(&format!("machine: {}", machine::describe()));
     say(&format!("date:    {}", jiff::Timestamp::now()));
+    if let (Some(agent), Some(python)) = (&args.agent, &args.python) {
+        return agent::run(&agent::Programs { picket: &args.picket, agent, python }).await;
+    }
     line::run(&args.picket, args.devices).await?;
     broker::run(&args.picket, &args.mosquitto, std::time::Duration::from_secs(args.seconds)).await
 }

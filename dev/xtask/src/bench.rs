@@ -18,18 +18,35 @@ pub(crate) enum BenchCommand {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// The agent beside the AWS Python agent: memory and processor time with few and many sockets.
+    Agent,
 }
 
-/// Builds what is measured in release mode, finds mosquitto, and measures.
+/// Builds what is measured in release mode, finds what it is compared with, and measures.
 pub(crate) fn run(repo: &Repo, what: &BenchCommand) -> Result<()> {
-    let BenchCommand::Line { args } = what;
-    step("find the peers", || peers::ready(repo))?;
+    let peers = step("find the peers", || peers::ready(repo))?;
+    let build =
+        |args: &[&str]| run_command(cargo().current_dir(&repo.root).arg("build").args(args));
     step("build", || {
-        let packages = ["--package", "picket", "--package", "picket-bench"];
-        run_command(cargo().current_dir(&repo.root).args(["build", "--release"]).args(packages))
+        build(&["--release", "--package", "picket", "--package", "picket-bench"])?;
+        match what {
+            BenchCommand::Line { .. } => Ok(()),
+            BenchCommand::Agent => build(&["--profile", "agent", "--package", "picket-agent"]),
+        }
     })?;
     let programs = repo.target.join("release");
-    let mut command = Command::new(programs.join("picket-bench"));
-    command.arg("--picket").arg(programs.join("picket")).args(args);
-    run_command(&mut command)
+    let bench = programs.join("picket-bench");
+    let picket = programs.join("picket");
+    match what {
+        BenchCommand::Line { args } => {
+            run_command(Command::new(bench).arg("--picket").arg(picket).args(args))
+        }
+        BenchCommand::Agent => {
+            // 10,000 sockets are more than a shell's usual limit lets one process open.
+            let mut command = Command::new("sh");
+            command.args(["-c", "ulimit -n 20000 && exec \"$@\"", "sh"]).arg(bench);
+            command.arg("--picket").arg(picket).arg("--python").arg(&peers.python);
+            run_command(command.arg("--agent").arg(repo.target.join("agent/picket-agent")))
+        }
+    }
 }

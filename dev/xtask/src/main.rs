@@ -12,6 +12,7 @@
 
 mod bench;
 mod ci;
+mod deb;
 mod fuzz;
 mod metrics;
 mod peers;
@@ -54,6 +55,8 @@ enum Task {
     /// Measure the whole program on this machine.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Build Debian packages of the agent for the targets that are installed.
+    Deb,
     /// Make the Python environment and find the clients that the tests drive the server with.
     Peers,
 }
@@ -77,6 +80,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Spec { verb } => spec::run(&repo, verb),
         Task::Fuzz(args) => fuzz::run(&repo, &args),
         Task::Bench(what) => bench::run(&repo, &what),
+        Task::Deb => deb::run(&repo),
         Task::Peers => peers::ready(&repo).map(|peers| println!("{}", peers.python.display())),
     }
 }

@@ -18,6 +18,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mosquitto_pub", "mosquitto-clients"),
     ("mosquitto_sub", "mosquitto-clients"),
     ("ip", "iproute2"),
+    ("ss", "iproute2"),
+    ("unshare", "util-linux"),
 ];
 
 /// The oldest Python that the pinned packages run on.

@@ -12,6 +12,7 @@
 //! `done` in `specs/aws-operations.toml`; a test holds the two against each other.
 
 pub mod credentials;
+pub mod enroll;
 pub mod error;
 pub mod input;
 pub mod issuer;

@@ -58,6 +58,22 @@ pub const ERROR_MESSAGE_CHARS_MAX: usize = 21_000;
 /// minutes, and they run one after the other: whoever starts more has made a loop.
 pub const MITIGATION_TASKS_UNFINISHED_MAX: usize = 100;
 
+/// Largest body of a request of enrolment: a request for a certificate of 4,096 characters, a
+/// token, a name. Anybody may send one.
+pub const ENROLL_BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Time for it to arrive.
+pub const ENROLL_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Things that one token may enrol: a batch of devices. Each use is a row that stays.
+pub const ENROLL_TOKEN_USES_MAX: u32 = 10_000;
+
+/// Shortest life of a token, in seconds: a minute to carry it to the device.
+pub const ENROLL_TOKEN_S_MIN: u64 = 60;
+
+/// Longest life of a token, in seconds: 30 days. One that lives longer is found by somebody else.
+pub const ENROLL_TOKEN_S_MAX: u64 = 30 * 24 * 3_600;
+
 /// Largest body of an operation.
 ///
 /// `message_bytes_max` is what the broker takes as a payload.

@@ -25,6 +25,7 @@ pub mod custom_metrics;
 pub mod datapoints;
 pub mod dimensions;
 pub mod engine_state;
+pub mod enrollment;
 pub mod functions;
 pub mod groups;
 pub mod limits;

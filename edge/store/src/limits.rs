@@ -73,3 +73,10 @@ pub(crate) const SEALED_BATCHES_MAX: usize = 8;
 /// Size from which a part of a day grows no more: an ordinary day of 8 metrics is a fifth of it,
 /// and one of long lists is not written again and again.
 pub(crate) const DAY_PART_BYTES_MAX: usize = 32 * 1024;
+
+/// Enrollment tokens that are kept: an installation makes one for each batch of devices.
+pub const ENROLLMENT_TOKENS_MAX: u32 = 10_000;
+
+/// How long a token is kept after its time is over, in milliseconds, so that whoever comes with it
+/// is told why it opens nothing: 30 days, as long as violation events.
+pub const EXPIRED_TOKENS_KEPT_MS: i64 = 30 * 24 * 3_600 * 1_000;

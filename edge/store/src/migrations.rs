@@ -8,8 +8,11 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// The migrations; the first makes schema 1.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_first.sql"), include_str!("../migrations/0002_detect.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_first.sql"),
+    include_str!("../migrations/0002_detect.sql"),
+    include_str!("../migrations/0003_enrollment.sql"),
+];
 
 /// The schema that this version reads and writes.
 pub(crate) fn known() -> i64 {

@@ -16,6 +16,7 @@ mod custom_metrics;
 mod datapoints;
 mod dimensions;
 mod engine_state;
+mod enrollment;
 mod files;
 mod functions;
 mod measure;
