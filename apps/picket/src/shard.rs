@@ -76,6 +76,7 @@ impl Shard {
         for (device, state) in states {
             // Its alarms stay as they are: to close them unseen would be worse.
             if let Err(error) = shard.engine.restore_device(device.clone(), &state) {
+                let device = device.as_str().escape_debug();
                 error!(
                     device.name = %device, error = %chain(&error),
                     "the detection state of device {device} cannot be read; it begins anew"

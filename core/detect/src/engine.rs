@@ -429,6 +429,7 @@ impl Engine {
             }
         }
         count_trained(&mut self.training, &mut sink);
+        self.fleets.iter_mut().for_each(Fleet::clear);
         self.watermark = self.watermark.max(end);
     }
 
@@ -444,7 +445,6 @@ impl Engine {
 
     /// Gathers what devices had in the windows that end at a boundary, and finds the percentiles.
     fn rank_fleets(&mut self, boundary: Boundary) {
-        self.fleets.iter_mut().for_each(Fleet::clear);
         if self.fleets.is_empty() {
             return;
         }

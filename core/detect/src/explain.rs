@@ -17,7 +17,7 @@ use crate::sentence;
 use crate::tally::{Part, Tally};
 use crate::verdict::Verdict;
 use crate::watch::Judged;
-use crate::words::period;
+use crate::words::{period, printable};
 
 /// A datapoint that was judged, with all that its explanation needs.
 #[derive(Clone, Copy, Debug)]
@@ -257,12 +257,13 @@ pub(crate) fn invalidated(
 ) -> Verdict {
     let Judged { profile, behavior } = judged;
     let name = &behavior.name;
+    let who = printable(device.as_str());
     let sentence = match ending {
         Ending::ProfileGone => {
-            format!("security profile {profile}, which watched {device}, was deleted")
+            format!("security profile {profile}, which watched {who}, was deleted")
         }
         Ending::NotWatched => {
-            format!("security profile {profile} no longer watches {device}")
+            format!("security profile {profile} no longer watches {who}")
         }
         Ending::BehaviorGone => {
             format!("behavior {name} was removed from security profile {profile}")
@@ -272,11 +273,11 @@ pub(crate) fn invalidated(
         }
         Ending::Silent { since } => {
             let silent = period(at.millis_since(since));
-            format!("nothing was seen of {device} for {silent}, since {since}")
+            format!("nothing was seen of {who} for {silent}, since {since}")
         }
         Ending::Unreported { since } => {
             let silent = period(at.millis_since(since));
-            format!("no report of {device} was accepted for {silent}, since {since}")
+            format!("no report of {who} was accepted for {silent}, since {since}")
         }
     };
     let window = behavior.criteria.window_or_default();

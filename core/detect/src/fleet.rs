@@ -24,12 +24,10 @@ impl Fleet {
         Self { percentile, keys: Vec::new(), is_number: false, has_negative: false, limit: None }
     }
 
-    /// Forgets the values of the window before.
+    /// Forgets the values, and gives their memory back: they are needed for the moment in which a
+    /// window is judged.
     pub(crate) fn clear(&mut self) {
-        self.keys.clear();
-        self.is_number = false;
-        self.has_negative = false;
-        self.limit = None;
+        *self = Self::new(self.percentile);
     }
 
     /// Takes a device's value in.

@@ -4,11 +4,17 @@
 //! - [`Engine`] is the surface: it knows the security profiles and the devices, and is told
 //!   everything that happens and what time it is.
 //! - a *plan* is what the profiles of a device come to: one *watch* per behavior, and one per
-//!   metric that is only retained. Devices with the same profiles share a plan.
-//! - a *window* holds what one watch counted in one clock-aligned period.
-//! - *judge* compares a window with a behavior's criteria, which say what is normal.
+//!   metric that is only retained. Each watch says what it feeds on. Devices with the same profiles
+//!   share a plan.
+//! - a *device* has what is counted in *windows* (a window holds the *tally* of one *series*, which
+//!   watches that count the same share), what its own *reports* come to, and *marks*: what is
+//!   remarkable about its watches.
+//! - *closing* judges what ends on the clock, *reporting* what a report says as it arrives; a *fleet*
+//!   ranks the devices of a profile at a window's end.
+//! - *judge* compares what was *measured* with a behavior's criteria, which say what is normal.
 //! - *alarm* turns judgements into the life of an alarm: clear, on, clear again.
-//! - *explain* writes the sentence that tells a person why.
+//! - *explain* makes the events, with a *sentence* that tells a person why, and *notes* about what
+//!   speaks against the device's own word.
 //! - *snapshot* makes a device's state last over restarts.
 //!
 //! How windows, early verdicts, zeros and alarms work is told in `docs/detect.md`.

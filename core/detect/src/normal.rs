@@ -1,7 +1,5 @@
 //! What a behavior takes for normal, in words.
 
-use std::borrow::Cow;
-
 use picket_model::catalogue::{Kind, Source};
 use picket_model::{
     Behavior, Comparison, DimensionOperator, Metric, Operator, Percentile, Quantity, SetOperator,
@@ -18,7 +16,9 @@ pub fn normal_in_words(behavior: &Behavior) -> String {
     let part = part_in_words(behavior);
     let compared = match &criteria.comparison {
         Comparison::Limit(operator, limit) => {
-            format!("{} {}", symbol(*operator), measure(*limit, unit_beside(metric)))
+            // The words of a difference say its unit.
+            let unit = if metric.kind() == Kind::Delta { "" } else { unit_beside(metric) };
+            format!("{} {}", symbol(*operator), measure(*limit, unit))
         }
         Comparison::Set(SetOperator::In, set) => format!("in {}", elements(set)),
         Comparison::Set(SetOperator::NotIn, set) => format!("not in {}", elements(set)),
@@ -56,14 +56,18 @@ pub(crate) fn normal_value(behavior: &Behavior) -> String {
             }
         }
         Comparison::Set(operator, set) => {
-            let element = element_in_words(metric);
-            match (operator, set.is_empty()) {
-                (SetOperator::In, true) => format!("no {element}"),
-                (SetOperator::In, false) => {
-                    format!("{} {element} in {}", article(&element), elements(set))
+            let elements = elements(set);
+            match (element_in_words(metric), operator, set.is_empty()) {
+                (Ok(element), SetOperator::In, true) => format!("no {element}"),
+                (Ok(element), SetOperator::In, false) => {
+                    format!("{} {element} in {elements}", article(element))
                 }
-                (SetOperator::NotIn, true) => format!("any {element}"),
-                (SetOperator::NotIn, false) => format!("no {element} in {}", elements(set)),
+                (Ok(element), SetOperator::NotIn, true) => format!("any {element}"),
+                (Ok(element), SetOperator::NotIn, false) => format!("no {element} in {elements}"),
+                (Err(name), SetOperator::In, true) => format!("nothing in {name}"),
+                (Err(name), SetOperator::In, false) => format!("nothing in {name} but {elements}"),
+                (Err(name), SetOperator::NotIn, true) => format!("anything in {name}"),
+                (Err(name), SetOperator::NotIn, false) => format!("no {elements} in {name}"),
             }
         }
         Comparison::Percentile(operator, percentile) => limited(*operator, &of_fleet(*percentile)),
@@ -96,12 +100,31 @@ fn elements(set: &ValueSet) -> String {
     if texts.is_empty() { "the empty set".to_owned() } else { list(&texts, "or") }
 }
 
-/// What a person calls an element of a list: "address", "listening TCP port".
-pub(crate) fn element_in_words(metric: &Metric) -> Cow<'_, str> {
+/// What a person calls an element of a list: "address", "listening TCP port". Of a custom list only
+/// the name of the whole is known, which is the error.
+pub(crate) fn element_in_words(metric: &Metric) -> Result<&str, &str> {
     match metric {
-        Metric::SourceIpAddress => Cow::Borrowed("address"),
-        Metric::Custom(name, _) => Cow::Owned(format!("element of {name}")),
-        _ => Cow::Borrowed(metric.in_words()),
+        Metric::SourceIpAddress => Ok("address"),
+        Metric::Custom(name, _) => Err(name.as_str()),
+        _ => Ok(metric.in_words()),
+    }
+}
+
+/// No element of a list: "no listening TCP port", "nothing in users".
+pub(crate) fn no_element(metric: &Metric) -> String {
+    match element_in_words(metric) {
+        Ok(element) => format!("no {element}"),
+        Err(name) => format!("nothing in {name}"),
+    }
+}
+
+/// Elements of a list: "listening TCP ports 22 and 80", "root in users".
+pub(crate) fn elements_of(metric: &Metric, count: usize, elements: &str) -> String {
+    match element_in_words(metric) {
+        Ok(element) if count == 1 => format!("{element} {elements}"),
+        Ok(element) if element.ends_with('s') => format!("{element}es {elements}"),
+        Ok(element) => format!("{element}s {elements}"),
+        Err(name) => format!("{elements} in {name}"),
     }
 }
 

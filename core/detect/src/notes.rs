@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use picket_model::{Metric, Note, NoteKind, Timestamp};
 
+use crate::normal::no_element;
 use crate::small::RareList;
 use crate::words::{amount, clock, number};
 
@@ -20,7 +21,7 @@ pub(crate) struct Noted {
     /// Two numbers that the sentence needs: what was seen and what was said, or the id of the report
     /// and the one before.
     pub(crate) numbers: [u64; 2],
-    /// Name of the metric that it is about, if it is about one.
+    /// What is missing, in words: "no listening TCP port".
     pub(crate) metric: Option<Arc<str>>,
 }
 
@@ -37,7 +38,7 @@ impl Noted {
 
     /// A list is empty that violated just before.
     pub(crate) fn empty(at: Timestamp, metric: &Metric) -> Self {
-        let metric = Some(Arc::from(metric.in_words()));
+        let metric = Some(Arc::from(no_element(metric)));
         Self { kind: NoteKind::EmptyAfterViolation, at, numbers: [0, 0], metric }
     }
 
@@ -74,9 +75,9 @@ impl Noted {
                 amount(first, "bytes")
             ),
             NoteKind::EmptyAfterViolation => format!(
-                "the list of {} in the report of {at} is empty right after one that violated: a \
-                 device can end an alarm so without having changed",
-                self.metric.as_deref().unwrap_or("elements")
+                "the report of {at} names {} right after one that violated: a device can end an \
+                 alarm so without having changed",
+                self.metric.as_deref().unwrap_or("nothing")
             ),
             NoteKind::CounterRanBackward => format!(
                 "a report of {at} was refused because a counter in it ran backward: an increment \

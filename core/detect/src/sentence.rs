@@ -5,7 +5,7 @@ use picket_model::{Behavior, Metric, MetricValue, Quantity, Timestamp};
 use crate::explain::{Basis, Occasion, Outcome, Ranked};
 use crate::judge::tests_largest;
 use crate::measured::Measured;
-use crate::normal::{amount_of, element_in_words, normal_value, part_in_words};
+use crate::normal::{amount_of, elements_of, no_element, normal_value, part_in_words};
 use crate::reports::{Disagreement, Trail};
 use crate::tally::{Part, Tally};
 use crate::watch::Judged;
@@ -30,7 +30,8 @@ pub(crate) fn of(occasion: &Occasion<'_>, outcome: Option<Outcome>) -> String {
     };
     let run = if run > 1 { format!(" ({run} {datapoints} in a row)") } else { String::new() };
     let did = what_it_did(occasion, behavior);
-    format!("{} {did}; {normal} {}{run}", occasion.device, normal_value(behavior))
+    let device = printable(occasion.device.as_str());
+    format!("{device} {did}; {normal} {}{run}", normal_value(behavior))
 }
 
 /// What the device did, without saying who: "sent 131 messages in the 30 s window from ...".
@@ -74,7 +75,7 @@ fn what_it_did(occasion: &Occasion<'_>, behavior: &Behavior) -> String {
             let len = behavior.criteria.window_or_default();
             let sum = amount_of(&behavior.metric, Quantity::Count(sum));
             let reports = counted(reports, "report", "reports");
-            format!("reported {sum} in the {len} up to {at}, in {reports}")
+            format!("reported {sum} over the {len} up to {at}, in {reports}")
         }
         Basis::Disagreement { disagreement, .. } => {
             let Disagreement { seen, said } = disagreement;
@@ -172,32 +173,31 @@ fn sent_sizes(behavior: &Behavior, sizes: Sizes<'_>, when: &str) -> String {
 }
 
 fn connected_from(occasion: &Occasion<'_>, when: &str) -> String {
-    format!("connected from {}{when}", named_elements(occasion))
+    format!("connected from {}{when}", named_elements(occasion).1)
 }
 
-/// The elements that violate, or all if none does; each once, ascending.
-fn named_elements(occasion: &Occasion<'_>) -> String {
-    match occasion.value() {
-        MetricValue::Count(count) => number(count),
-        MetricValue::Number(number) => fraction(number),
-        MetricValue::Addresses(addresses) => list(&Vec::from_iter(addresses), "and"),
-        MetricValue::Ports(ports) => list(&Vec::from_iter(ports), "and"),
-        MetricValue::Numbers(numbers) => {
-            list(&numbers.into_iter().map(fraction).collect::<Vec<_>>(), "and")
-        }
-        MetricValue::Strings(strings) => {
-            list(&strings.iter().map(|string| printable(string)).collect::<Vec<_>>(), "and")
-        }
-    }
+/// The elements that violate, or all if none does, ascending and each once, and how many there are.
+fn named_elements(occasion: &Occasion<'_>) -> (usize, String) {
+    let texts: Vec<String> = match occasion.value() {
+        MetricValue::Count(count) => vec![number(count)],
+        MetricValue::Number(number) => vec![fraction(number)],
+        MetricValue::Addresses(list) => list.iter().map(ToString::to_string).collect(),
+        MetricValue::Ports(list) => list.iter().map(ToString::to_string).collect(),
+        MetricValue::Numbers(list) => list.into_iter().map(fraction).collect(),
+        MetricValue::Strings(list) => list.iter().map(|string| printable(string)).collect(),
+    };
+    (texts.len(), list(&texts, "and"))
 }
 
 /// What a report says of the metric.
 fn reported(occasion: &Occasion<'_>, behavior: &Behavior) -> String {
-    let element = element_in_words(&behavior.metric);
     match occasion.measured {
         Measured::Quantity(quantity) => amount_of(&behavior.metric, quantity),
-        list if list.is_empty_list() => format!("no {element}"),
-        _ => format!("{element} {}", named_elements(occasion)),
+        list if list.is_empty_list() => no_element(&behavior.metric),
+        _ => {
+            let (count, elements) = named_elements(occasion);
+            elements_of(&behavior.metric, count, &elements)
+        }
     }
 }
 

@@ -79,9 +79,25 @@ pub(crate) fn period(millis: i64) -> String {
     }
 }
 
-/// A topic or the like, without characters that would garble a log or a mail.
+/// A device's name, a topic or the like, without characters that would garble a log or a mail.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
+    text.chars().map(|c| if garbles(c) { '\u{FFFD}' } else { c }).collect()
+}
+
+/// Whether a character changes how the text around it looks, and has no looks of its own: who
+/// chooses a client id or a topic must not write the rest of the sentence.
+fn garbles(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            // Marks, embeddings, overrides and isolates of direction, and what ends them. Source:
+            // Unicode, annex 9.
+            '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}'
+            | '\u{2066}'..='\u{2069}'
+            // Ends of lines and paragraphs.
+            | '\u{2028}' | '\u{2029}'
+            // What takes no room: two names that look the same would be different ones.
+            | '\u{00AD}' | '\u{200B}'..='\u{200D}' | '\u{2060}'..='\u{2065}'
+            | '\u{206A}'..='\u{206F}' | '\u{FEFF}' | '\u{E0000}'..='\u{E007F}')
 }
 
 /// A count in groups of three digits, another number as it is: "3,000", "-1.5".
@@ -128,5 +144,7 @@ mod tests {
         assert_eq!(list(&[1, 2, 3], "or"), "1, 2 or 3");
         assert_eq!(list(&[1, 2, 3, 4, 5, 6, 7], "or"), "1, 2, 3, 4, 5 and 2 more");
         assert_eq!(printable("a\nb"), "a\u{FFFD}b");
+        assert_eq!(printable("a\u{202E}b\u{2028}c\u{200B}"), "a\u{FFFD}b\u{FFFD}c\u{FFFD}");
+        assert_eq!(printable("\u{fc}ber / \u{5d0}\u{5d1}"), "\u{fc}ber / \u{5d0}\u{5d1}");
     }
 }

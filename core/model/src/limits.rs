@@ -160,6 +160,43 @@ pub struct MqttLimits {
     /// Longest keep-alive, in seconds; a client that asks for none or for more gets this one.
     /// Default 1,200, AWS IoT's.
     pub keep_alive_s_max: u16,
+    /// Shortest keep-alive, in seconds; a client that asks for less gets this one. Default 1, the
+    /// standards'; AWS IoT's is 30.
+    pub keep_alive_s_min: u16,
+    /// Connections of one source address that have not introduced themselves yet. Default 4,096: a
+    /// fleet behind one address that comes back at once, and 100 MB of unfinished handshakes. At most
+    /// a quarter of [`MqttLimits::connections_max`] is left to one address in any case.
+    pub half_open_per_source_max: usize,
+    /// Whether QoS 2 is spoken. Default true, the standards'; AWS IoT stops at QoS 1.
+    pub exactly_once: bool,
+    /// Whether `a/#` matches `a`. Default true, the standards'; AWS IoT says no.
+    pub parent_matches: bool,
+    /// Whether a filter with wildcards brings retained messages. Default true, the standards'; at
+    /// AWS IoT only one without does.
+    pub retained_by_wildcard: bool,
+}
+
+impl MqttLimits {
+    /// These limits and rules where AWS IoT's are not narrower, and AWS IoT's where they are.
+    ///
+    /// Source: AWS IoT Core quotas, "Message broker and protocol limits"; AWS guide "MQTT", "AWS IoT
+    /// differences from MQTT specifications", and "MQTT retained messages".
+    pub fn within_aws(self) -> Self {
+        Self {
+            payload_bytes_max: self.payload_bytes_max.min(128 * 1024),
+            inflight_max: self.inflight_max.min(100),
+            subscriptions_max: self.subscriptions_max.min(50),
+            filters_per_subscribe_max: self.filters_per_subscribe_max.min(8),
+            topic_bytes_max: self.topic_bytes_max.min(256),
+            topic_levels_max: self.topic_levels_max.min(8),
+            keep_alive_s_max: self.keep_alive_s_max.min(1_200),
+            keep_alive_s_min: self.keep_alive_s_min.max(30),
+            exactly_once: false,
+            parent_matches: false,
+            retained_by_wildcard: false,
+            ..self
+        }
+    }
 }
 
 impl Default for MqttLimits {
@@ -184,6 +221,11 @@ impl Default for MqttLimits {
             retained_messages_max: 100_000,
             retained_bytes_max: 256 * 1024 * 1024,
             keep_alive_s_max: 1_200,
+            keep_alive_s_min: 1,
+            half_open_per_source_max: 4_096,
+            exactly_once: true,
+            parent_matches: true,
+            retained_by_wildcard: true,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{ReasonCode, TopicError};
+use crate::{QoS, ReasonCode, TopicError};
 
 /// Why bytes are not an acceptable packet.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -68,6 +68,12 @@ pub enum ProtocolError {
         /// The number agreed.
         max: u16,
     },
+    /// The QoS is above what is spoken here.
+    #[error("QoS above {}", max.as_u8())]
+    Qos {
+        /// The highest there is.
+        max: QoS,
+    },
     /// The payload is larger than the limit.
     #[error("payload of {bytes} bytes; at most {max} are allowed")]
     PayloadTooLarge {
@@ -93,6 +99,7 @@ impl ProtocolError {
             Self::TopicAlias { .. } => ReasonCode::TOPIC_ALIAS_INVALID,
             Self::TopicName(_) => ReasonCode::TOPIC_NAME_INVALID,
             Self::ReceiveMaximum { .. } => ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
+            Self::Qos { .. } => ReasonCode::QOS_NOT_SUPPORTED,
             Self::PayloadTooLarge { .. } => ReasonCode::PACKET_TOO_LARGE,
             Self::KeepAlive { .. } => ReasonCode::KEEP_ALIVE_TIMEOUT,
         }

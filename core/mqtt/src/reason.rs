@@ -75,6 +75,8 @@ reasons! {
     QUOTA_EXCEEDED = 0x97, "quota exceeded";
     /// An operator closed the connection.
     ADMINISTRATIVE_ACTION = 0x98, "administrative action";
+    /// The QoS is above what the server speaks.
+    QOS_NOT_SUPPORTED = 0x9B, "QoS not supported";
     /// Shared subscriptions are not taken.
     SHARED_SUBSCRIPTIONS_NOT_SUPPORTED = 0x9E, "shared subscriptions not supported";
 }

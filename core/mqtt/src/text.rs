@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// A string as MQTT carries it: at most 65,535 bytes of UTF-8 without U+0000. Cheap to clone.
 ///
-/// Source: mqtt-3.1.1 [MQTT-1.5.3-2], mqtt-5 [MQTT-1.5.4-2].
+/// Source: mqtt-3.1.1 [MQTT-1.5.3-2] [MQTT-4.7.3-3], mqtt-5 [MQTT-1.5.4-2] [MQTT-4.7.3-3].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(Arc<str>);
 

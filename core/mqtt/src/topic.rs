@@ -185,11 +185,22 @@ impl TopicFilter {
         self.filter().split('/')
     }
 
+    /// Whether it can match more than one name.
+    pub fn has_wildcards(&self) -> bool {
+        self.filter().contains(['+', '#'])
+    }
+
     /// Whether a name matches.
     ///
     /// `#` stands for any number of levels, none too, so `sensor/#` matches `sensor`. AWS IoT
     /// differs there; this is MQTT's rule. Source: mqtt-3.1.1 and mqtt-5 section 4.7.1.2.
     pub fn matches(&self, name: &TopicName) -> bool {
+        self.matches_with(name, true)
+    }
+
+    /// As [`TopicFilter::matches`], where `parent_matches` says whether `a/#` matches `a`: at AWS IoT
+    /// it does not. Source: AWS guide "MQTT topics", "Topic filters".
+    pub fn matches_with(&self, name: &TopicName, parent_matches: bool) -> bool {
         // [MQTT-4.7.2-1]
         if name.is_hidden() && self.filter().starts_with(['+', '#']) {
             return false;
@@ -197,7 +208,7 @@ impl TopicFilter {
         let mut levels = name.levels();
         for wanted in self.levels() {
             if wanted == "#" {
-                return true;
+                return parent_matches || levels.next().is_some();
             }
             match levels.next() {
                 Some(level) if wanted == "+" || wanted == level => {}
@@ -268,6 +279,8 @@ mod tests {
         assert_eq!(found.unwrap_or_else(|error| error.to_string()), expected, "{text:?}");
     }
 
+    /// mqtt-3.1.1 [MQTT-3.3.2-2] [MQTT-4.7.1-1] [MQTT-4.7.3-1] [MQTT-4.7.3-2], mqtt-5
+    /// [MQTT-3.3.2-2] [MQTT-4.7.0-1] [MQTT-4.7.3-1] [MQTT-4.7.3-2]
     #[test]
     fn a_name_has_no_wildcards_and_no_control_characters() {
         check_name("a/b", "a/b");
@@ -283,6 +296,7 @@ mod tests {
         check_name(&"x".repeat(25), "25 bytes; at most 24 are allowed");
     }
 
+    /// mqtt-3.1.1 [MQTT-4.7.1-2] [MQTT-4.7.1-3], mqtt-5 [MQTT-4.7.1-1] [MQTT-4.7.1-2]
     #[test]
     fn a_wildcard_fills_its_level_and_a_number_sign_is_last() {
         check_filter("#", "# of -");
@@ -327,7 +341,23 @@ mod tests {
         check_match("$share/g/a/+", "a/b", true);
     }
 
-    /// [MQTT-4.7.2-1]
+    #[test]
+    fn a_filter_need_not_match_its_parent_level() {
+        for (filter, name, expected) in [
+            ("sensor/#", "sensor", false),
+            ("sensor/#", "sensor/", true),
+            ("sensor/#", "sensor/a/b", true),
+            ("sensor/+/#", "sensor/a", false),
+            ("#", "sensor", true),
+            ("sensor", "sensor", true),
+        ] {
+            let filter = TopicFilter::parse(filter, &LIMITS).unwrap();
+            let name = TopicName::parse(name, &LIMITS).unwrap();
+            assert_eq!(filter.matches_with(&name, false), expected, "{filter} {name}");
+        }
+    }
+
+    /// mqtt-3.1.1 and mqtt-5 [MQTT-4.7.2-1]
     #[test]
     fn a_leading_wildcard_does_not_match_a_hidden_topic() {
         check_match("#", "$SYS/a", false);

@@ -17,6 +17,7 @@ type Levels<'t> = Split<'t, char>;
 pub struct FilterTrie<K, V> {
     root: FilterNode<K, V>,
     len: usize,
+    parent_matches: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -38,7 +39,7 @@ impl<K, V> Default for FilterNode<K, V> {
 
 impl<K, V> Default for FilterTrie<K, V> {
     fn default() -> Self {
-        Self { root: FilterNode::default(), len: 0 }
+        Self { root: FilterNode::default(), len: 0, parent_matches: true }
     }
 }
 
@@ -46,6 +47,11 @@ impl<K: Ord, V> FilterTrie<K, V> {
     /// An empty one.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty one; says whether `a/#` matches `a`, as in [`TopicFilter::matches_with`].
+    pub fn with(parent_matches: bool) -> Self {
+        Self { parent_matches, ..Self::default() }
     }
 
     /// How many values there are.
@@ -104,7 +110,7 @@ impl<K: Ord, V> FilterTrie<K, V> {
     /// Gives every value whose filter matches to `found`, in no order that means anything.
     pub fn matching<'a>(&'a self, name: &TopicName, mut found: impl FnMut(&'a K, &'a V)) {
         // [MQTT-4.7.2-1]
-        self.root.matching(name.levels(), name.is_hidden(), &mut found);
+        self.root.matching(name.levels(), name.is_hidden(), self.parent_matches, &mut found);
     }
 
     /// Gives every value whose filter covers another one, that is, matches whatever the other
@@ -113,7 +119,7 @@ impl<K: Ord, V> FilterTrie<K, V> {
     /// Level by level: `+/#` is not said to cover `#`, though there is no name between them.
     pub fn covering<'a>(&'a self, filter: &TopicFilter, mut found: impl FnMut(&'a K, &'a V)) {
         let is_hidden = filter.filter().starts_with('$');
-        self.root.matching(filter.levels(), is_hidden, &mut found);
+        self.root.matching(filter.levels(), is_hidden, self.parent_matches, &mut found);
     }
 }
 
@@ -166,24 +172,26 @@ impl<K: Ord, V> FilterNode<K, V> {
         &'a self,
         mut levels: Levels<'_>,
         wildcards_are_blind: bool,
+        parent_matches: bool,
         found: &mut impl FnMut(&'a K, &'a V),
     ) {
-        if !wildcards_are_blind {
+        let level = levels.next();
+        if !wildcards_are_blind && (parent_matches || level.is_some()) {
             self.below.iter().for_each(|(key, value)| found(key, value));
         }
-        let Some(level) = levels.next() else {
+        let Some(level) = level else {
             self.here.iter().for_each(|(key, value)| found(key, value));
             return;
         };
         if let Some(child) = self.children.get(level) {
-            child.matching(levels.clone(), false, found);
+            child.matching(levels.clone(), false, parent_matches, found);
         }
         // What stands for any number of levels is covered only by its like, found above.
         if let Some(any) = &self.any
             && !wildcards_are_blind
             && level != "#"
         {
-            any.matching(levels, false, found);
+            any.matching(levels, false, parent_matches, found);
         }
     }
 }
@@ -408,8 +416,9 @@ mod tests {
             filters in vec((filter(), 0..3), 0..20),
             removed in vec(any::<prop::sample::Index>(), 0..10),
             names in vec(name(), 1..8),
+            parent_matches in any::<bool>(),
         ) {
-            let mut trie = FilterTrie::new();
+            let mut trie = FilterTrie::with(parent_matches);
             let mut naive = BTreeMap::new();
             for (index, (filter, key)) in filters.iter().enumerate() {
                 let replaced = trie.insert(filter, *key, index);
@@ -429,7 +438,7 @@ mod tests {
                 trie.matching(name, |key, value| found.push((*value, *key)));
                 found.sort_unstable();
                 let mut expected: Vec<_> = naive.iter()
-                    .filter(|((filter, _), _)| filter.matches(name))
+                    .filter(|((filter, _), _)| filter.matches_with(name, parent_matches))
                     .map(|((_, key), value)| (*value, *key)).collect();
                 expected.sort_unstable();
                 prop_assert_eq!(found, expected, "{}", name);

@@ -1,10 +1,12 @@
-//! Benchmarks of the whole program: real processes, real clients, figures printed as measured.
+//! Benchmarks, with figures printed as measured: of the whole program with real processes and real
+//! clients, of the agent, and of the detection engine by itself.
 //!
-//! `cargo xtask bench line` or `agent` builds what is measured and runs this. Nothing is asserted:
-//! a figure is for people, who compare it with those in docs/performance.md.
+//! `cargo xtask bench line`, `agent` or `engine` builds what is measured and runs this. Nothing is
+//! asserted: a figure is for people, who compare it with those in docs/performance.md.
 
 mod agent;
 mod broker;
+mod engine;
 mod line;
 mod load;
 mod machine;
@@ -16,7 +18,21 @@ use clap::Parser;
 
 /// Measures a build of Picket.
 #[derive(Debug, Parser)]
-struct Args {
+enum Bench {
+    /// The main line, and messages per second beside mosquitto.
+    Line(Line),
+    /// The agent beside the AWS Python agent.
+    Agent(Agent),
+    /// The detection engine, on one core.
+    Engine {
+        /// Devices whose state is measured and whose windows end.
+        #[arg(long, default_value_t = 1_000_000)]
+        devices: usize,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Line {
     /// The program under test.
     #[arg(long, value_name = "FILE")]
     picket: PathBuf,
@@ -32,26 +48,39 @@ struct Args {
     /// Seconds that each throughput figure is measured for.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+}
 
-    /// Measure this agent beside the AWS Python agent, and nothing else.
-    #[arg(long, value_name = "FILE", requires = "python")]
-    agent: Option<PathBuf>,
+#[derive(Debug, clap::Args)]
+struct Agent {
+    /// The server that the agents report to.
+    #[arg(long, value_name = "FILE")]
+    picket: PathBuf,
+
+    /// The agent under test.
+    #[arg(long, value_name = "FILE")]
+    agent: PathBuf,
 
     /// An interpreter that has the AWS Python agent installed.
     #[arg(long, value_name = "FILE")]
-    python: Option<PathBuf>,
+    python: PathBuf,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+fn main() -> anyhow::Result<()> {
+    let bench = Bench::parse();
     say(&format!("machine: {}", machine::describe()));
     say(&format!("date:    {}", jiff::Timestamp::now()));
-    if let (Some(agent), Some(python)) = (&args.agent, &args.python) {
-        return agent::run(&agent::Programs { picket: &args.picket, agent, python }).await;
+    let runtime = tokio::runtime::Runtime::new()?;
+    match bench {
+        Bench::Line(Line { picket, mosquitto, devices, seconds }) => runtime.block_on(async {
+            line::run(&picket, devices).await?;
+            broker::run(&picket, &mosquitto, std::time::Duration::from_secs(seconds)).await
+        }),
+        Bench::Agent(Agent { picket, agent, python }) => {
+            let programs = agent::Programs { picket: &picket, agent: &agent, python: &python };
+            runtime.block_on(agent::run(&programs))
+        }
+        Bench::Engine { devices } => engine::run(devices),
     }
-    line::run(&args.picket, args.devices).await?;
-    broker::run(&args.picket, &args.mosquitto, std::time::Duration::from_secs(args.seconds)).await
 }
 
 #[expect(clippy::print_stdout, reason = "figures are what this program is for")]

@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
+use crate::agent::Toolchain;
 use crate::peers;
 use crate::repo::{Repo, cargo};
 use crate::shell::{run as run_command, step};
@@ -20,33 +21,44 @@ pub(crate) enum BenchCommand {
     },
     /// The agent beside the AWS Python agent: memory and processor time with few and many sockets.
     Agent,
+    /// The detection engine by itself: reports in a second, state of a device, a window's end.
+    Engine {
+        /// Handed to the benchmark: `--devices N`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
 }
 
 /// Builds what is measured in release mode, finds what it is compared with, and measures.
 pub(crate) fn run(repo: &Repo, what: &BenchCommand) -> Result<()> {
-    let peers = step("find the peers", || peers::ready(repo))?;
     let build =
         |args: &[&str]| run_command(cargo().current_dir(&repo.root).arg("build").args(args));
-    step("build", || {
-        build(&["--release", "--package", "picket", "--package", "picket-bench"])?;
-        match what {
-            BenchCommand::Line { .. } => Ok(()),
-            BenchCommand::Agent => build(&["--profile", "agent", "--package", "picket-agent"]),
-        }
-    })?;
     let programs = repo.target.join("release");
     let bench = programs.join("picket-bench");
     let picket = programs.join("picket");
+    let both = ["--release", "--package", "picket", "--package", "picket-bench"];
     match what {
         BenchCommand::Line { args } => {
-            run_command(Command::new(bench).arg("--picket").arg(picket).args(args))
+            step("find the peers", || peers::ready(repo))?;
+            step("build", || build(&both))?;
+            run_command(Command::new(bench).args(["line", "--picket"]).arg(picket).args(args))
         }
         BenchCommand::Agent => {
+            let peers = step("find the peers", || peers::ready(repo))?;
+            let target =
+                Toolchain::find()?.best_of_ours().context("the agent has no target here")?;
+            let what = format!("build the agent as it is packaged ({})", target.triple);
+            step("build", || build(&both))?;
+            let agent = step(&what, || target.build(repo))?;
             // 10,000 sockets are more than a shell's usual limit lets one process open.
             let mut command = Command::new("sh");
-            command.args(["-c", "ulimit -n 20000 && exec \"$@\"", "sh"]).arg(bench);
+            command.args(["-c", "ulimit -n 20000 && exec \"$@\"", "sh"]).arg(bench).arg("agent");
             command.arg("--picket").arg(picket).arg("--python").arg(&peers.python);
-            run_command(command.arg("--agent").arg(repo.target.join("agent/picket-agent")))
+            run_command(command.arg("--agent").arg(agent))
+        }
+        BenchCommand::Engine { args } => {
+            step("build", || build(&["--release", "--package", "picket-bench"]))?;
+            run_command(Command::new(bench).arg("engine").args(args))
         }
     }
 }

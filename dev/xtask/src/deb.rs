@@ -1,4 +1,4 @@
-//! `cargo xtask deb`: Debian packages of the agent, for every architecture whose target is installed.
+//! `cargo xtask deb`: Debian packages of the agent, for every architecture that can be built for.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,16 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::agent::{ARCHITECTURES, Target, Toolchain};
 use crate::repo::{Repo, cargo};
 use crate::shell::{output, run as run_command, step, which};
-
-/// Debian's architectures, and Rust's targets for each, the best first: with musl the program needs
-/// nothing of the system that it is installed on.
-const ARCHITECTURES: &[(&str, &[&str])] = &[
-    ("amd64", &["x86_64-unknown-linux-musl", "x86_64-unknown-linux-gnu"]),
-    ("arm64", &["aarch64-unknown-linux-musl", "aarch64-unknown-linux-gnu"]),
-    ("armhf", &["armv7-unknown-linux-musleabihf", "armv7-unknown-linux-gnueabihf"]),
-];
 
 /// Files that belong to whoever administers the device: an update asks before it replaces them.
 const CONFFILE: &str = "/etc/picket-agent/agent.toml";
@@ -26,26 +19,24 @@ pub(crate) fn run(repo: &Repo) -> Result<()> {
     if which("dpkg-deb").is_none() {
         bail!("`dpkg-deb` is missing: install the package dpkg");
     }
-    let sysroot = output(rustc().args(["--print", "sysroot"]))?;
-    let installed = Path::new(sysroot.trim()).join("lib/rustlib");
-    let is_installed = |target: &str| installed.join(target).join("lib").is_dir();
+    let toolchain = Toolchain::find()?;
     let out = repo.target.join("deb");
     fs::create_dir_all(&out)?;
     let mut made = Vec::new();
     for (architecture, targets) in ARCHITECTURES {
-        match targets.iter().find(|target| is_installed(target)) {
+        match targets.iter().find(|target| toolchain.lacks(target).is_none()) {
             Some(target) => {
-                let what = format!("build the package for {architecture} ({target})");
+                let what = format!("build the package for {architecture} ({})", target.triple);
                 made.push(step(&what, || package(repo, &out, architecture, target))?);
             }
-            None => println!(
-                "{architecture}: not built, for no target is installed; `rustup target add {}`",
-                targets.first().unwrap_or(&"")
-            ),
+            None => {
+                let lacking = targets.first().and_then(|target| toolchain.lacks(target));
+                println!("{architecture}: not built: {}", lacking.unwrap_or_default());
+            }
         }
     }
     if made.is_empty() {
-        bail!("no target is installed that a package could be built for");
+        bail!("there is no target that a package could be built for");
     }
     for file in made {
         println!("{}", file.display());
@@ -53,15 +44,9 @@ pub(crate) fn run(repo: &Repo) -> Result<()> {
     Ok(())
 }
 
-fn rustc() -> Command {
-    Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
-}
-
 /// Builds one package and returns its file.
-fn package(repo: &Repo, out: &Path, architecture: &str, target: &str) -> Result<PathBuf> {
-    let build = ["build", "--profile", "agent", "--package", "picket-agent", "--target", target];
-    run_command(cargo().current_dir(&repo.root).args(build))?;
-    let program = repo.target.join(target).join("agent/picket-agent");
+fn package(repo: &Repo, out: &Path, architecture: &str, target: &Target) -> Result<PathBuf> {
+    let program = target.build(repo)?;
 
     let stage = out.join(architecture);
     if stage.exists() {

@@ -10,6 +10,7 @@
     reason = "a command line tool speaks to the person who typed the command"
 )]
 
+mod agent;
 mod bench;
 mod ci;
 mod deb;
@@ -55,7 +56,7 @@ enum Task {
     /// Measure the whole program on this machine.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
-    /// Build Debian packages of the agent for the targets that are installed.
+    /// Build Debian packages of the agent for every architecture that can be built for here.
     Deb,
     /// Make the Python environment and find the clients that the tests drive the server with.
     Peers,

@@ -1,5 +1,7 @@
-//! `cargo xtask spec`: what `specs/aws-operations.toml` says is done, later and never, and the page
-//! that is written from `specs/metrics.toml`.
+//! `cargo xtask spec`: what `specs/aws-operations.toml` says is done, later and never; the page that is
+//! written from `specs/metrics.toml`; and the check of MQTT's conformance table.
+
+mod conformance;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +18,8 @@ use crate::{metrics, peers};
 #[derive(Clone, Copy, Debug, clap::Subcommand)]
 pub(crate) enum SpecCommand {
     /// Fail if an operation lacks a reason, or the table no longer matches the service models, or
-    /// docs/metrics.md no longer the catalogue of metrics.
+    /// docs/metrics.md no longer the catalogue of metrics, or if a statement of
+    /// docs/conformance.md is said to hold and nothing names it.
     Check,
     /// Write docs/metrics.md anew, and list the operations of the service models anew; status and
     /// reason are kept.
@@ -55,6 +58,7 @@ pub(crate) fn run(repo: &Repo, verb: Option<SpecCommand>) -> Result<()> {
         }
         Some(SpecCommand::Check) => {
             metrics::check(repo)?;
+            conformance::check(repo)?;
             models(&["--check"])?;
         }
         None => {}

@@ -68,6 +68,8 @@ impl Refusal {
     }
 
     /// The code of the CONNACK that says so; `None` where the connection is closed without a word.
+    ///
+    /// Source: mqtt-3.1.1 table 3.1, mqtt-5 [MQTT-3.2.2-8].
     pub(crate) const fn code(&self, version: Version) -> Option<ReasonCode> {
         let (v311, v5) = match self.reason {
             // mqtt-3.1.1 [MQTT-3.1.2-2]
@@ -83,9 +85,13 @@ impl Refusal {
             | Refused::ExpiredCertificate => (Some(5), Some(ReasonCode::NOT_AUTHORIZED)),
             Refused::Unavailable => (Some(3), Some(ReasonCode::SERVER_UNAVAILABLE)),
             Refused::Stopping => (Some(3), Some(ReasonCode::SERVER_SHUTTING_DOWN)),
+            // mqtt-3.1.1 [MQTT-3.2.2-6]
             Refused::Will => (None, Some(ReasonCode::TOPIC_NAME_INVALID)),
             Refused::AuthenticationMethod => (None, Some(ReasonCode::BAD_AUTHENTICATION_METHOD)),
+            // mqtt-5 [MQTT-3.2.2-12]
+            Refused::WillQos => (None, Some(ReasonCode::QOS_NOT_SUPPORTED)),
             Refused::TooMany
+            | Refused::HalfOpen
             | Refused::Handshake
             | Refused::Timeout
             | Refused::Lost
@@ -124,6 +130,10 @@ pub(crate) async fn admit(
             .map_err(|error| Refusal::new(Refused::Will, format!("will topic: {error}")))?;
     }
     let (terms, mut told) = Terms::settle(&connect, &shared.config.limits);
+    if connect.will.as_ref().is_some_and(|will| will.qos > terms.qos_max) {
+        let detail = format!("a will at QoS above {}", terms.qos_max.as_u8());
+        return Err(Refusal::new(Refused::WillQos, detail));
+    }
     told.assigned_client_id = assigned;
     let persistent = match connect.version {
         Version::V311 => !connect.clean_start,

@@ -20,10 +20,11 @@ use crate::access::AccessBook;
 use crate::authorize::PublishPermit;
 use crate::budget::Budget;
 use crate::clock::{Clock, Monotonic};
+use crate::half_open::HalfOpen;
 use crate::listener::{self, Entrance};
 use crate::metrics::Metrics;
 use crate::ports::Directory;
-use crate::reports::{ReportConfig, ReportPace};
+use crate::reports::{ReportConfig, ReportPace, ReportsUnderWay, UNDER_WAY_BYTES_MAX};
 use crate::retained::{Owner, RetainedStore};
 use crate::router::{Flags, Router};
 use crate::sessions::{self, Kick, Sessions};
@@ -61,11 +62,13 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) wills: Wills,
     pub(crate) report_pace: ReportPace,
+    pub(crate) reports_under_way: ReportsUnderWay,
     /// For what waits in mailboxes.
     pub(crate) queues: Arc<Budget>,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
     pub(crate) monotonic: Monotonic,
+    pub(crate) half_open: Arc<HalfOpen>,
     /// One for each connection that may be open.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) stopping: watch::Sender<bool>,
@@ -137,13 +140,15 @@ impl Broker {
             access: AccessBook::new(config.account.clone(), Arc::clone(&directory)),
             tripwires: TripwireBook::default(),
             slices: SliceBook::default(),
-            router: Router::new(config.limits.subscriptions_in_all_max),
+            router: Router::new(&config.limits),
             retained: RetainedStore::new(&config.limits),
             sessions: Sessions::default(),
             report_pace: ReportPace::new(&config.reports),
+            reports_under_way: ReportsUnderWay::new(UNDER_WAY_BYTES_MAX),
             wills: Wills::new(config.limits.delayed_wills_bytes_max),
             metrics,
             monotonic: Monotonic::new(),
+            half_open: Arc::new(HalfOpen::new(&config.limits)),
             places: Arc::new(Semaphore::new(places(&config.limits) as usize)),
             janitor: Notify::new(),
             stopping,

@@ -443,8 +443,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     async fn finish(mut self: Box<Self>, close: Close) {
         self.encode();
         self.count();
-        let Ended { reason, farewell, end } = close.judge(&self.shared, &self.client);
-        if let Some(packet) = farewell.and_then(|code| self.session.farewell(code)) {
+        let Ended { reason, farewell, words, end } = close.judge(&self.shared, &self.client);
+        let farewell = farewell.and_then(|code| self.session.farewell(code, words.as_deref()));
+        if let Some(packet) = farewell {
             codec::encode(&packet, Version::V5, &mut self.wire.output);
         }
         // One try without waiting, so that the client hears it before anybody is waited for.
@@ -457,7 +458,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
         if let Some((will, due)) = ending.will {
             let session = self.lease.mailbox.session;
-            let last = LastWill { will, client: self.client, session, access: self.watch };
+            let (client, source) = (self.client, self.tally.source());
+            let last = LastWill { will, client, session, access: self.watch, source };
             let to_send = if due > now { self.shared.wills.wait(last, due) } else { Some(last) };
             match to_send {
                 None => self.shared.janitor.notify_one(),

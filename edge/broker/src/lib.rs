@@ -20,6 +20,7 @@ pub mod certificate;
 mod clock;
 mod connection;
 mod greeting;
+mod half_open;
 mod listener;
 mod mailbox;
 mod metrics;

@@ -1,5 +1,5 @@
 //! Accept loops: one task per connection, as many as are allowed, each with a deadline to introduce
-//! itself.
+//! itself. TCP and TLS carry the bytes. Source: mqtt-3.1.1 [MQTT-4.2.0-1], mqtt-5 [MQTT-4.2-1].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use crate::admission::{Identity, Peer};
 use crate::broker::Shared;
 use crate::certificate::PresentedCertificate;
 use crate::greeting::{NotGreeted, greet};
+use crate::half_open::HalfOpenPlace;
 use crate::metrics::Refused;
 use crate::tls::{HandshakeError, ServerTls};
 
@@ -60,10 +61,16 @@ fn accept(shared: &Arc<Shared>, stream: TcpStream, address: SocketAddr, entrance
         refuse(shared, address, Refused::TooMany, "as many connections as are allowed are open");
         return;
     };
+    let Some(half_open) = shared.half_open.enter(address.ip()) else {
+        let detail =
+            "as many connections of its address as are allowed have not introduced themselves";
+        refuse(shared, address, Refused::HalfOpen, detail);
+        return;
+    };
     let open = OpenConnection::new(Arc::clone(shared));
     let entrance = entrance.clone();
     tokio::spawn(async move {
-        serve_connection(&open.shared, stream, address, entrance).await;
+        serve_connection(&open.shared, stream, address, entrance, half_open).await;
         drop(open);
         drop(permit);
     });
@@ -92,6 +99,7 @@ async fn serve_connection(
     stream: TcpStream,
     address: SocketAddr,
     entrance: Entrance,
+    half_open: HalfOpenPlace,
 ) {
     let deadline = Instant::now() + Duration::from_millis(shared.config.limits.connect_timeout_ms);
     if let Err(error) = stream.set_nodelay(true) {
@@ -101,13 +109,13 @@ async fn serve_connection(
     let result = match entrance {
         Entrance::Plain(policy) => {
             let peer = Peer { source, identity: Identity::Plain(policy) };
-            serve_mqtt(shared, stream, address, peer, deadline).await
+            serve_mqtt(shared, stream, address, peer, deadline, half_open).await
         }
         Entrance::Tls(tls) => match handshake(shared, &tls, stream, deadline).await {
             Ok(Ok((stream, certificate))) => {
                 drop(tls);
                 let peer = Peer { source, identity: Identity::Tls(certificate) };
-                serve_mqtt(shared, stream, address, peer, deadline).await
+                serve_mqtt(shared, stream, address, peer, deadline, half_open).await
             }
             Ok(Err(error)) => {
                 refuse(shared, address, Refused::Handshake, &chain(&error));
@@ -144,10 +152,13 @@ async fn serve_mqtt<IO: AsyncRead + AsyncWrite + Unpin>(
     address: SocketAddr,
     peer: Peer,
     deadline: Instant,
+    half_open: HalfOpenPlace,
 ) -> Result<(), Refused> {
     // One box for the introduction and one for the life: the task of an idle connection is as small
     // as what it waits with.
-    match Box::pin(in_time(shared, deadline, greet(shared, peer, io))).await? {
+    let greeted = Box::pin(in_time(shared, deadline, greet(shared, peer, io))).await?;
+    drop(half_open);
+    match greeted {
         Ok(connection) => Box::pin(connection.run()).await,
         Err(not_greeted) => {
             let NotGreeted { reason, detail, client, device, wire } = *not_greeted;

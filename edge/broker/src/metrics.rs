@@ -101,6 +101,8 @@ reasons!(
         TooMany = "too_many_connections",
         /// The TLS handshake failed.
         Handshake = "handshake",
+        /// Too many connections from its address have not introduced themselves.
+        HalfOpen = "half_open",
         /// Handshake and CONNECT took too long.
         Timeout = "timeout",
         /// The connection was lost before CONNECT was answered.
@@ -113,6 +115,8 @@ reasons!(
         ClientId = "client_id",
         /// A will that is not acceptable.
         Will = "will",
+        /// A will at a QoS that is not spoken here.
+        WillQos = "will_qos",
         /// Extended authentication was asked for.
         AuthenticationMethod = "authentication_method",
         /// A TLS client without a certificate.
@@ -197,6 +201,8 @@ reasons!(
         TopicAlias = "topic_alias",
         /// More unacknowledged publishes than agreed.
         ReceiveMaximum = "receive_maximum",
+        /// A QoS that is not spoken here.
+        Qos = "qos",
         /// A payload or packet over the limit.
         TooLarge = "too_large",
         /// Silence beyond the keep-alive.

@@ -7,8 +7,9 @@
 //!
 //! Whatever brings a report in takes this way, a connection's PUBLISH or another.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use picket_model::{ClientId, DeviceName, Fact, Observation, Report, ThingName, Timestamp};
@@ -148,6 +149,62 @@ impl Buckets {
     }
 }
 
+/// Memory of the reports that Detect has not taken yet, in all.
+///
+/// The queue to Detect is bounded by count, for facts of a few hundred bytes; a report of the largest
+/// size takes about two megabytes once it is read, and sixteen thousand of them would be all there is.
+pub(crate) struct ReportsUnderWay {
+    /// In the order of the queue, which lets go of them in the same.
+    inner: Mutex<UnderWay>,
+    bytes_max: usize,
+}
+
+#[derive(Default)]
+struct UnderWay {
+    reports: VecDeque<(Weak<Report>, usize)>,
+    bytes: usize,
+}
+
+impl ReportsUnderWay {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { inner: Mutex::default(), bytes_max }
+    }
+
+    /// Waits until there is room for a report of so many bytes on the wire. One alone always has it.
+    async fn enter(&self, report: &Arc<Report>, wire_bytes: usize) {
+        let bytes = wire_bytes.saturating_mul(BYTES_READ_PER_BYTE);
+        while !self.try_enter(report, bytes) {
+            tokio::time::sleep(ROOM_INTERVAL).await;
+        }
+    }
+
+    fn try_enter(&self, report: &Arc<Report>, bytes: usize) -> bool {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        while inner.reports.front().is_some_and(|(it, _)| it.strong_count() == 0)
+            && let Some((_, gone)) = inner.reports.pop_front()
+        {
+            inner.bytes -= gone;
+        }
+        let fits = inner.reports.is_empty() || inner.bytes.saturating_add(bytes) <= self.bytes_max;
+        if fits {
+            inner.reports.push_back((Arc::downgrade(report), bytes));
+            inner.bytes = inner.bytes.saturating_add(bytes);
+        }
+        fits
+    }
+}
+
+/// Memory of all reports on their way to Detect: 256 MiB, a thousand of the largest JSON and many
+/// more than there are of usual ones.
+pub(crate) const UNDER_WAY_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes that a byte of a report takes once it is read, at the most: a string of one letter is two
+/// bytes of CBOR, 16 bytes of pointer and length and 16 of allocation.
+const BYTES_READ_PER_BYTE: usize = 16;
+
+/// How long to wait before room is looked for again. Detect takes what is there in less.
+const ROOM_INTERVAL: Duration = Duration::from_millis(10);
+
 /// Least time between two walks over all buckets, in milliseconds: a walk over a million takes some
 /// tens of them.
 const SWEEP_INTERVAL_MS: i64 = 1_000;
@@ -263,6 +320,7 @@ pub(crate) async fn conclude(
     match judged {
         Judged::Accepted(report) => {
             let id = report.id;
+            shared.reports_under_way.enter(&report, arrived.payload.len()).await;
             observe(Fact::Reported(report)).await;
             shared.metrics.report(Reported::Accepted);
             answer(Some(id), Reply::Accepted);
@@ -374,6 +432,26 @@ mod tests {
         assert!(!buckets.has_room(at(271), 1));
         assert!(!buckets.has_room(at(271), 1));
         assert!(buckets.has_room(at(272), 1));
+    }
+
+    #[test]
+    fn reports_wait_until_others_are_taken() {
+        let under_way = ReportsUnderWay::new(100);
+        let reports: Vec<_> = (0..4).map(|_| Arc::new(Report::default())).collect();
+        // One alone has room, however large it is.
+        assert!(under_way.try_enter(&reports[0], 1_000));
+        assert!(!under_way.try_enter(&reports[1], 1));
+        let mut reports = reports.into_iter();
+        drop(reports.next());
+        let (one, two, three) =
+            (reports.next().unwrap(), reports.next().unwrap(), reports.next().unwrap());
+        assert!(under_way.try_enter(&one, 60));
+        assert!(under_way.try_enter(&two, 40));
+        assert!(!under_way.try_enter(&three, 1));
+        // The queue lets go of them in its order.
+        drop(one);
+        assert!(under_way.try_enter(&three, 60));
+        assert_eq!(under_way.inner.lock().unwrap().bytes, 100);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use picket_model::limits::MqttLimits;
 use picket_mqtt::packet::SubscribeOptions;
 use picket_mqtt::trie::FilterTrie;
 use picket_mqtt::{Delivery, Message, QoS, Shared, TopicFilter, TopicName};
@@ -83,9 +84,18 @@ struct GroupTarget {
 const PASSED_ON_MAX: usize = 16;
 
 impl Router {
-    /// A router for so many subscriptions, those of absent clients included.
-    pub(crate) fn new(subscriptions_max: usize) -> Self {
-        Self { tables: RwLock::default(), subscriptions_max, version: AtomicU64::new(0) }
+    /// One without subscriptions, with its bound and its rule.
+    pub(crate) fn new(limits: &MqttLimits) -> Self {
+        let tables = Tables {
+            own: FilterTrie::with(limits.parent_matches),
+            shared: FilterTrie::with(limits.parent_matches),
+            ..Tables::default()
+        };
+        Self {
+            tables: RwLock::new(tables),
+            subscriptions_max: limits.subscriptions_in_all_max,
+            version: AtomicU64::new(0),
+        }
     }
 
     /// Adds or replaces a subscription; true if it is new.

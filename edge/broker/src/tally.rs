@@ -79,6 +79,11 @@ impl Tally {
         }
     }
 
+    /// The address that everything counted comes from.
+    pub(crate) const fn source(&self) -> IpAddr {
+        self.source
+    }
+
     /// The slices that are told apart: masks are of this set.
     pub(crate) const fn slices(&self) -> &Arc<SliceSet> {
         self.sliced.set()

@@ -4,14 +4,15 @@
 //! watch on its client's access stays open as long as the will waits.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use picket_model::{ClientId, Denied, Fact, Observation, Timestamp};
+use picket_model::{ClientId, Denied, Fact, Observation, Published, Timestamp};
 use picket_mqtt::packet::Will;
-use picket_mqtt::{Message, TopicLimits};
+use picket_mqtt::{Message, TopicLimits, TopicName};
 use tracing::info;
 
-use crate::access::AccessWatch;
+use crate::access::{Access, AccessWatch};
 use crate::authorize::{Denial, PublishPermit, publishable};
 use crate::broker::Shared;
 use crate::mailbox::SessionKey;
@@ -25,6 +26,8 @@ pub(crate) struct LastWill {
     pub(crate) client: ClientId,
     pub(crate) session: SessionKey,
     pub(crate) access: AccessWatch,
+    /// Where its connection came from.
+    pub(crate) source: IpAddr,
 }
 
 /// Bytes that a waiting will takes besides what its client gave: the watch on its client's rights
@@ -108,17 +111,31 @@ impl Wills {
     }
 }
 
-/// Publishes a will if its client still may.
+/// Publishes a will if its client still may. Either way it counts for the device, as a PUBLISH does:
+/// whoever connects and goes without goodbye must not send what nobody sees.
 pub(crate) async fn send(shared: &Shared, last: LastWill) {
-    let LastWill { will, client, session, access } = last;
+    let LastWill { will, client, session, access, source } = last;
     let limits = TopicLimits::from(&shared.config.limits);
     // It was a proper topic when the client was let in.
     let Ok(topic) = publishable(&will.topic, &limits) else { return };
     let rights = access.get();
+    let at = (shared.clock)();
     match PublishPermit::decide(&rights, &topic, will.retain) {
         Ok(permit) => {
             let properties =
                 (!will.properties.is_empty()).then(|| Box::new(will.properties.clone()));
+            let bytes = will.payload.len() as u64;
+            let published = Fact::Published(Published {
+                count: 1,
+                bytes_total: bytes,
+                bytes_min: bytes,
+                bytes_max: bytes,
+                first_at: at,
+                last_at: at,
+                largest_topic: topic.shared(),
+                source,
+            });
+            tell(shared, &rights, &client, &topic, at, published).await;
             let now = shared.monotonic.now();
             let message = Message::received(topic, will.payload, will.qos, properties, now);
             let flags = Flags { publisher: Some(session), retain: will.retain };
@@ -127,23 +144,38 @@ pub(crate) async fn send(shared: &Shared, last: LastWill) {
             });
         }
         Err(Denial { action, decision }) => {
-            info!(client.id = %client.as_str().escape_debug(), topic = %topic, "will not sent: {decision}");
+            info!(
+                client.id = %client.as_str().escape_debug(),
+                topic = %topic.as_str().escape_debug(),
+                "will not sent: {decision}"
+            );
             shared.metrics.deny(action);
             shared.metrics.drop_message(Dropped::WillDenied);
-            let at = (shared.clock)();
-            let denied = Denied {
+            let denied = Fact::Denied(Denied {
                 count: 1,
                 first_at: at,
                 last_at: at,
                 last_action: action.as_str(),
                 last_resource: topic.shared(),
-            };
-            let slices = Arc::clone(&shared.slices.current());
-            let lies_in = slices.named(slices.of_name(&topic, &client)).cloned().map(Some);
-            for slice in std::iter::once(None).chain(lies_in) {
-                let (device, fact) = (rights.device.clone(), Fact::Denied(denied.clone()));
-                shared.observe(Observation { at, device, slice, fact }).await;
-            }
+            });
+            tell(shared, &rights, &client, &topic, at, denied).await;
         }
+    }
+}
+
+/// Tells Detect what became of a will: as a whole, and once for each slice that its topic lies in.
+async fn tell(
+    shared: &Shared,
+    rights: &Access,
+    client: &ClientId,
+    topic: &TopicName,
+    at: Timestamp,
+    fact: Fact,
+) {
+    let slices = Arc::clone(&shared.slices.current());
+    let lies_in = slices.named(slices.of_name(topic, client)).cloned().map(Some);
+    for slice in std::iter::once(None).chain(lies_in) {
+        let (device, fact) = (rights.device.clone(), fact.clone());
+        shared.observe(Observation { at, device, slice, fact }).await;
     }
 }

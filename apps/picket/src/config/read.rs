@@ -77,6 +77,9 @@ fn read(source: &Source, root: &DeTable) -> Config {
         mqtt.set("payload_bytes_max", &mut config.mqtt_limits.payload_bytes_max, |value| {
             integer(value, PAYLOAD_BYTES).map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
         });
+        if mqtt.get("aws_limits", boolean).unwrap_or(false) {
+            config.mqtt_limits = config.mqtt_limits.within_aws();
+        }
         if let Some(tables) = mqtt.tables("listener") {
             config.listeners = tables.into_iter().filter_map(listener).collect();
         }

@@ -37,6 +37,7 @@ listen = "localhost:0"
 listen = "[::1]:9"
 [mqtt]
 payload_bytes_max = 0x1000
+aws_limits = true
 [[mqtt.listener]]
 listen = "0.0.0.0:443"
 [[mqtt.listener]]

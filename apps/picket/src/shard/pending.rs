@@ -119,7 +119,7 @@ impl Pending {
 
 fn announce(event: &ViolationEvent) {
     info!(
-        device.name = %event.device,
+        device.name = %event.device.as_str().escape_debug(),
         profile.name = %event.profile,
         behavior.name = %event.behavior.name,
         violation.id = %event.violation,

@@ -46,6 +46,24 @@ def new_server(tmp_path):
 
 
 @pytest.fixture
+def eager_server(tmp_path):
+    """A server whose profiles watch one story's devices alone, and that takes every report."""
+    server = harness.Server(tmp_path / "data", "[reports]\nmin_interval_s = 0\n")
+    try:
+        yield server.start()
+        server.stop()
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def make(eager_server, tmp_path):
+    """Makes devices of the eager server that may do anything."""
+    eager_server.aws("iot").create_policy(policyName="AnythingGoes", policyDocument=harness.ALLOW_ALL)
+    return lambda name: eager_server.provision(name, "AnythingGoes", tmp_path)
+
+
+@pytest.fixture
 def aws_environment(server, monkeypatch):
     """For stories that are told nothing but what `picket env` exports."""
     for name, value in server.env.items():

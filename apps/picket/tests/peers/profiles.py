@@ -1,5 +1,6 @@
 """Security profiles as stories make them, and what became of the devices that they watch."""
 
+import json
 import time
 
 from harness import ACCOUNT
@@ -46,6 +47,26 @@ def alarms(iot, thing, **more):
     return {(it["securityProfileName"], it["behavior"]["name"]) for it in found}
 
 
+def explanations(iot, thing):
+    """Why a device is in alarm: `explanation` of each behavior.
+
+    boto3 drops members that AWS does not have, so the answer is read before it does.
+    """
+    texts = []
+
+    def keep(http_response, **_):
+        texts.append(http_response.content)
+
+    event = "after-call.iot.ListActiveViolations"
+    iot.meta.events.register(event, keep)
+    try:
+        iot.list_active_violations(thingName=thing, listSuppressedAlerts=True)
+    finally:
+        iot.meta.events.unregister(event, keep)
+    found = json.loads(texts[-1])["activeViolations"]
+    return {it["behavior"]["name"]: it["explanation"] for it in found}
+
+
 def history(iot, thing):
     """What happened to a device's alarms, oldest first, as ((behavior, what), when)."""
     now = time.time()
@@ -61,3 +82,13 @@ def history(iot, thing):
 def events(iot, thing):
     """What happened to a device's alarms, oldest first, as (behavior, what)."""
     return [what for what, _ in history(iot, thing)]
+
+
+def values(iot, thing, metric):
+    """The values of a metric, oldest first."""
+    now = time.time()
+    pages = iot.get_paginator("list_metric_values").paginate(
+        thingName=thing, metricName=metric, startTime=now - 3600, endTime=now + 60
+    )
+    newest_first = [it["value"] for page in pages for it in page["metricDatumList"]]
+    return newest_first[::-1]

@@ -11,23 +11,13 @@ import pytest
 
 from harness import ALLOW_ALL, PATIENCE_S, eventually
 from isolation import alert, isolation
-from profiles import alarms, behavior, watch
+from profiles import alarms, behavior, values, watch
 
 OPEN_A_PORT = """
 import socket
 listening = socket.create_server(("0.0.0.0", 4444))
 input()
 """
-
-
-def values(iot, thing, metric):
-    """The values of a metric, oldest first."""
-    now = time.time()
-    pages = iot.get_paginator("list_metric_values").paginate(
-        thingName=thing, metricName=metric, startTime=now - 3600, endTime=now + 60
-    )
-    newest_first = [it["value"] for page in pages for it in page["metricDatumList"]]
-    return newest_first[::-1]
 
 
 def said(report):

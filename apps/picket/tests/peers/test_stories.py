@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import paho.mqtt.client as paho
 import pytest
 
-from harness import ALLOW_ALL, Server, eventually
+from harness import eventually
 from isolation import alert, isolation
 from profiles import WINDOW_S, alarms, behavior, events, watch
+from reporter import Reporter
 
 REGISTERED = "all/registered-things"
 AT_MOST = "less-than-equals"
@@ -24,56 +25,8 @@ COMPROMISED = b"x" * 3000
 
 
 @pytest.fixture
-def server(tmp_path):
-    """A server whose profiles watch this story's devices alone, and that takes every report."""
-    server = Server(tmp_path / "data", "[reports]\nmin_interval_s = 0\n")
-    try:
-        yield server.start()
-        server.stop()
-    finally:
-        server.kill()
-
-
-@pytest.fixture
-def iot(server):
-    return server.aws("iot")
-
-
-@pytest.fixture
-def make(server, iot, tmp_path):
-    """Makes devices that may do anything."""
-    iot.create_policy(policyName="AnythingGoes", policyDocument=ALLOW_ALL)
-    return lambda name: server.provision(name, "AnythingGoes", tmp_path)
-
-
-class Reporter:
-    """A device that says what it likes of itself, and hears what becomes of it."""
-
-    def __init__(self, device):
-        self.session = device.paho(paho.MQTTv311)
-        self.topic = f"$aws/things/{device.name}/defender/metrics/json"
-        self.report_id = 0
-
-    def __enter__(self):
-        self.session.__enter__()
-        self.session.client.subscribe([(f"{self.topic}/accepted", 1), (f"{self.topic}/rejected", 1)])
-        self.session.wait_for("subscribed")
-        return self
-
-    def __exit__(self, *_):
-        self.session.__exit__()
-
-    def sent(self, bytes_out):
-        """Reports so many bytes out since the last report; it must be accepted."""
-        self.report_id += 1
-        report = {
-            "header": {"report_id": self.report_id, "version": "1.0"},
-            "metrics": {"network_stats": {"bytes_out": bytes_out}},
-        }
-        self.session.client.publish(self.topic, json.dumps(report), qos=1)
-        _, topic, answer = self.session.wait_for("message")
-        assert topic == f"{self.topic}/accepted", answer
-        assert json.loads(answer)["reportId"] == self.report_id
+def iot(eager_server):
+    return eager_server.aws("iot")
 
 
 def test_large_messages_by_the_median_of_the_fleet(iot, make):
@@ -158,9 +111,9 @@ def test_an_unusual_volume_takes_two_datapoints_in_a_row(iot, make):
     assert alarms(iot, "Calm") == set()
 
 
-def test_more_than_35_000_bytes_out_lead_to_quarantine(server, iot, make):
+def test_more_than_35_000_bytes_out_lead_to_quarantine(eager_server, iot, make):
     """OutboundBytesSecProfile, topic DDD_Alerts, group Quarantine."""
-    topic = isolation(server, group="Quarantine", topic="DDD_Alerts")
+    topic = isolation(eager_server, group="Quarantine", topic="DDD_Alerts")
     watch(
         iot,
         "OutboundBytesSecProfile",

@@ -213,11 +213,14 @@ fn parse_criteria(json: &Value, metric: &Metric) -> Result<Criteria, String> {
         parse_learned(json, metric)?
     } else if is_given("statisticalThreshold") {
         exclude("statisticalThreshold", &["value"])?;
+        // A window is asked for only where one would help.
+        let comparison = parse_percentile(json, metric)?;
         if window.is_none() {
             return Err("`durationSeconds` is required with `statisticalThreshold`".to_owned());
         }
-        parse_percentile(json, metric)?
+        comparison
     } else {
+        let comparison = parse_static(json, metric)?;
         match (metric.window_rule(), window) {
             (WindowRule::Required, None) => {
                 return Err(format!("`durationSeconds` is required for {metric}"));
@@ -229,7 +232,7 @@ fn parse_criteria(json: &Value, metric: &Metric) -> Result<Criteria, String> {
             }
             _ => {}
         }
-        parse_static(json, metric)?
+        comparison
     };
     Ok(Criteria {
         comparison,
@@ -516,8 +519,8 @@ mod tests {
         let ports = json!({"ports": [22]});
         for (metric, criteria, expected) in [
             ("aws:listening-tcp-ports", limit("in-port-set", ports.clone(), 300), "takes no `dur"),
-            ("aws:listening-tcp-ports", limit("in-set", ports, 300), "takes no `durationSeconds`"),
-            ("aws:listening-tcp-ports", p50.clone(), "`durationSeconds` is required with"),
+            ("aws:listening-tcp-ports", limit("in-set", ports, 300), "`in-set` does not fit"),
+            ("aws:listening-tcp-ports", p50.clone(), "takes no `statisticalThreshold`"),
             ("aws:message-byte-size", p50, "`durationSeconds` is required with"),
             ("aws:disconnect-duration", limit("greater-than", json!({"count": 1}), 300), "not fit"),
             ("aws:source-ip-address", json!({"mlDetectionConfig": {}}), "takes no `mlDetection"),

@@ -23,6 +23,7 @@ fn encoded(packet: &Packet, version: Version) -> BytesMut {
 }
 
 proptest! {
+    /// mqtt-3.1.1 [MQTT-2.2.2-1] [MQTT-2.3.1-5], mqtt-5 [MQTT-2.2.1-2] [MQTT-2.2.2-1] [MQTT-3.2.2-1]
     #[test]
     fn what_is_encoded_decodes_to_the_same((version, packet) in versioned_packet()) {
         let bytes = encoded(&packet, version);

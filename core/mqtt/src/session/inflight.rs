@@ -182,6 +182,7 @@ mod tests {
         }
     }
 
+    /// mqtt-3.1.1 [MQTT-2.3.1-4], mqtt-5 [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1]
     #[test]
     fn an_id_is_not_given_out_while_it_is_in_use() {
         let mut window = Window::default();

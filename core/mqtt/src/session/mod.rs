@@ -29,9 +29,12 @@ use crate::codec::{PublishParts, PublishRef, encode, encode_publish};
 use crate::packet::{
     Ack, Codes, Disconnect, Packet, PacketId, Subscribe, Unsubscribe, Version, Will,
 };
-use crate::{Delivery, ProtocolError, QoS, ReasonCode, TopicName};
+use crate::{Delivery, ProtocolError, QoS, ReasonCode, Text, TopicName};
 
 /// What of a session outlives its connection, besides its subscriptions and its queue.
+///
+/// What is in flight is this session's alone, also where it came by a shared subscription. Source:
+/// mqtt-5 [MQTT-4.8.2-4] [MQTT-4.8.2-5].
 #[derive(Debug, Default)]
 pub struct SessionState {
     window: Window,
@@ -53,6 +56,9 @@ pub struct Session {
     terms: Terms,
     will: Option<Will>,
     heard_at: Timestamp,
+    /// QoS 2 publishes that may wait for their release: those that waited when the connection began
+    /// do not count against what it agreed on.
+    unreleased_max: usize,
     receive_aliases: ReceiveAliases,
     send_aliases: SendAliases,
 }
@@ -235,11 +241,17 @@ impl Session {
             }
             fits
         });
+        // mqtt-5 section 4.9: the quota begins anew with each connection. The bound for all of them
+        // keeps connection after connection from adding up.
+        let receive_max = usize::from(terms.receive_max);
+        let unreleased_max = receive_max
+            .max((state.unreleased.len() + receive_max).min(usize::from(UNRELEASED_MAX_V311)));
         let session = Self {
             state,
             terms,
             will,
             heard_at: now,
+            unreleased_max,
             receive_aliases: ReceiveAliases::new(terms.receive_aliases_max),
             send_aliases: SendAliases::new(terms.send_aliases_max),
         };
@@ -331,6 +343,10 @@ impl Session {
             // mqtt-5 [MQTT-3.3.4-6]
             return Err(ProtocolError::Protocol("a subscription identifier from a client"));
         }
+        if publish.qos > self.terms.qos_max {
+            // mqtt-5 [MQTT-3.2.2-11]
+            return Err(ProtocolError::Qos { max: self.terms.qos_max });
+        }
         let undecided = Undecided { qos: publish.qos, packet_id: publish.packet_id };
         let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id) else {
             return Ok(Arrival::Fresh(undecided));
@@ -340,7 +356,7 @@ impl Session {
             out.push(Output::Packet(Packet::PubRec(Ack::new(packet_id, ReasonCode::SUCCESS))));
             return Ok(Arrival::Again);
         }
-        if self.state.unreleased.len() >= usize::from(self.terms.receive_max) {
+        if self.state.unreleased.len() >= self.unreleased_max {
             // mqtt-5 [MQTT-3.3.4-8]
             return Err(ProtocolError::ReceiveMaximum { max: self.terms.receive_max });
         }
@@ -512,10 +528,20 @@ impl Session {
         out.push(Output::Packet(Packet::UnsubAck(Codes { packet_id, codes, properties: None })));
     }
 
-    /// The packet that says why the server closes; MQTT 3.1.1 has none.
-    pub fn farewell(&self, reason: ReasonCode) -> Option<Packet> {
-        (self.terms.version == Version::V5)
-            .then(|| Packet::Disconnect(Disconnect { reason, ..Disconnect::default() }))
+    /// The packet that says why the server closes, in words too where the client takes a packet of
+    /// that size; MQTT 3.1.1 has none.
+    pub fn farewell(&self, reason: ReasonCode, words: Option<&str>) -> Option<Packet> {
+        // Code, two lengths, the property's identifier and its length, and the fixed header.
+        const OVERHEAD_BYTES: usize = 16;
+        if self.terms.version != Version::V5 {
+            return None;
+        }
+        let mut disconnect = Disconnect { reason, ..Disconnect::default() };
+        // mqtt-5 [MQTT-3.14.2-3]
+        let fits =
+            |words: &&str| words.len() + OVERHEAD_BYTES <= self.terms.send_bytes_max as usize;
+        disconnect.properties.reason_string = words.filter(fits).and_then(Text::new);
+        Some(Packet::Disconnect(disconnect))
     }
 
     /// Ends the connection and says what is left.

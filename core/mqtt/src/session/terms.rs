@@ -4,6 +4,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use picket_model::limits::MqttLimits;
 
+use crate::QoS;
 use crate::packet::{ConnAckProperties, Connect, Version};
 
 /// Room in a packet besides the payload: topic, properties, lengths. MQTT 5 counts the whole packet,
@@ -38,6 +39,8 @@ pub struct Terms {
     pub receive_aliases_max: u16,
     /// Largest packet that the client takes, in bytes.
     pub send_bytes_max: u32,
+    /// Highest QoS that is spoken, both ways.
+    pub qos_max: QoS,
 }
 
 /// Largest packet that a client may send, in bytes.
@@ -53,7 +56,7 @@ impl Terms {
         let asked = &connect.properties;
         let keep_alive_s = match connect.keep_alive_s {
             0 => limits.keep_alive_s_max,
-            seconds => seconds.min(limits.keep_alive_s_max),
+            seconds => seconds.min(limits.keep_alive_s_max).max(limits.keep_alive_s_min),
         }
         .max(1);
         let is_v5 = connect.version == Version::V5;
@@ -77,6 +80,7 @@ impl Terms {
             send_aliases_max: asked.topic_alias_max.unwrap_or(0).min(limits.topic_aliases_max),
             receive_aliases_max: if is_v5 { limits.topic_aliases_max } else { 0 },
             send_bytes_max: asked.packet_bytes_max.map_or(u32::MAX, NonZeroU32::get),
+            qos_max: if limits.exactly_once { QoS::ExactlyOnce } else { QoS::AtLeastOnce },
         };
         let packet_bytes_max = u32::try_from(packet_bytes_max(limits)).unwrap_or(u32::MAX);
         let told = ConnAckProperties {
@@ -84,6 +88,8 @@ impl Terms {
             receive_max: NonZeroU16::new(terms.receive_max),
             packet_bytes_max: NonZeroU32::new(packet_bytes_max),
             topic_alias_max: Some(terms.receive_aliases_max),
+            // mqtt-5 [MQTT-3.2.2-9]: left out, it means 2.
+            qos_max: (!limits.exactly_once).then_some(terms.qos_max.as_u8()),
             // mqtt-5 [MQTT-3.1.2-21]
             server_keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
             ..ConnAckProperties::default()

@@ -1,20 +1,18 @@
-//! The session against a client that loses its connection, and the rules one by one.
+//! The rules of a session one by one; all of them together are in [`model`].
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod model;
+
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use picket_model::limits::MqttLimits;
-use proptest::collection::vec;
-use proptest::prelude::*;
 
 use super::*;
 use crate::Message;
 use crate::Text;
 use crate::codec::PublishProperties;
 use crate::packet::{Connect, ConnectProperties, MessageProperties};
-use crate::queue::DeliveryQueue;
 use crate::topic::TopicLimits;
 
 const START: Timestamp = Timestamp::from_millis(1_000_000);
@@ -71,279 +69,6 @@ fn publish<'a>(qos: QoS, id: u16, payload: &'a [u8]) -> PublishRef<'a> {
     }
 }
 
-/// What can happen between a session and its client.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    /// The broker has a message for the client.
-    Deliver(QoS),
-    /// The client wants to publish; whether policies allow it.
-    Publish(QoS, bool),
-    /// The client reads one packet.
-    ClientReads,
-    /// The session reads one packet.
-    ServerReads,
-    /// The connection is lost with all that is on its way, and made again.
-    Reconnect,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let qos = || (0u8..3).prop_map(|qos| QoS::from_u8(qos).unwrap());
-    prop_oneof![
-        4 => qos().prop_map(Step::Deliver),
-        4 => (qos(), prop::bool::weighted(0.8)).prop_map(|(qos, allowed)| Step::Publish(qos, allowed)),
-        10 => Just(Step::ClientReads),
-        10 => Just(Step::ServerReads),
-        1 => Just(Step::Reconnect),
-    ]
-}
-
-/// What the client has sent and the session has not read.
-#[derive(Clone, Debug)]
-enum ToServer {
-    Publish { number: usize, qos: QoS, id: u16 },
-    Packet(Packet),
-}
-
-/// A client and a session with two wires between them, written as plainly as can be.
-struct World {
-    session: Option<Session>,
-    terms: Terms,
-    waiting: DeliveryQueue,
-    to_client: VecDeque<Output>,
-    to_server: VecDeque<ToServer>,
-    /// Numbers that the client received, in order, with their QoS.
-    received: Vec<(usize, QoS)>,
-    client_unreleased: BTreeSet<PacketId>,
-    /// The client's own publishes: by id, the number, the QoS and whether PUBREC came.
-    client_open: BTreeMap<u16, (usize, QoS, bool)>,
-    client_ids: u16,
-    /// Numbers that the broker routed.
-    routed: Vec<usize>,
-    denied: BTreeSet<usize>,
-    delivered: usize,
-    published: Vec<QoS>,
-}
-
-impl World {
-    fn new(send_max: u16) -> Self {
-        let terms = Terms { send_max, ..terms(Version::V5) };
-        Self {
-            session: Some(session(terms)),
-            terms,
-            waiting: DeliveryQueue::new(usize::MAX, usize::MAX),
-            to_client: VecDeque::new(),
-            to_server: VecDeque::new(),
-            received: Vec::new(),
-            client_unreleased: BTreeSet::new(),
-            client_open: BTreeMap::new(),
-            client_ids: 0,
-            routed: Vec::new(),
-            denied: BTreeSet::new(),
-            delivered: 0,
-            published: Vec::new(),
-        }
-    }
-
-    fn session(&mut self) -> &mut Session {
-        self.session.as_mut().unwrap()
-    }
-
-    fn step(&mut self, step: Step) {
-        match step {
-            Step::Deliver(qos) => {
-                self.waiting.push(message(self.delivered, qos)).unwrap();
-                self.delivered += 1;
-            }
-            Step::Publish(qos, allowed) => {
-                let number = self.published.len();
-                self.published.push(qos);
-                if !allowed {
-                    self.denied.insert(number);
-                }
-                // At QoS 0 a denial closes the connection; that is a test of its own.
-                if qos == QoS::AtMostOnce {
-                    self.denied.remove(&number);
-                    self.to_server.push_back(ToServer::Publish { number, qos, id: 0 });
-                } else if self.client_open.len() < usize::from(self.terms.receive_max) {
-                    self.client_ids += 1;
-                    let id = self.client_ids;
-                    self.client_open.insert(id, (number, qos, false));
-                    self.to_server.push_back(ToServer::Publish { number, qos, id });
-                }
-            }
-            Step::ClientReads => self.client_reads(),
-            Step::ServerReads => self.server_reads(),
-            Step::Reconnect => self.reconnect(),
-        }
-        self.pump();
-        assert!(self.session().state.in_flight() <= usize::from(self.terms.send_max));
-    }
-
-    fn pump(&mut self) {
-        let mut batch = Vec::new();
-        let room = self.session().room();
-        self.waiting.take(&mut batch, room, usize::MAX);
-        let mut out = Vec::new();
-        for delivery in batch {
-            assert_eq!(self.session().send(delivery, START, &mut out), Sent::Yes);
-        }
-        self.to_client.extend(out);
-    }
-
-    fn client_reads(&mut self) {
-        let answer = match self.to_client.pop_front() {
-            None => return,
-            Some(Output::Publish(publish)) => {
-                let number = std::str::from_utf8(&publish.delivery.message.payload)
-                    .unwrap()
-                    .parse()
-                    .unwrap();
-                let qos = publish.delivery.qos;
-                match (qos, publish.packet_id) {
-                    (QoS::ExactlyOnce, Some(id)) => {
-                        if self.client_unreleased.insert(id) {
-                            self.received.push((number, qos));
-                        }
-                        Packet::PubRec(Ack::new(id, ReasonCode::SUCCESS))
-                    }
-                    (_, id) => {
-                        self.received.push((number, qos));
-                        let Some(id) = id else { return };
-                        Packet::PubAck(Ack::new(id, ReasonCode::SUCCESS))
-                    }
-                }
-            }
-            Some(Output::Packet(Packet::PubRel(ack))) => {
-                self.client_unreleased.remove(&ack.packet_id);
-                Packet::PubComp(Ack::new(ack.packet_id, ReasonCode::SUCCESS))
-            }
-            Some(Output::Packet(Packet::PubAck(ack) | Packet::PubComp(ack))) => {
-                self.client_open.remove(&ack.packet_id.get());
-                return;
-            }
-            Some(Output::Packet(Packet::PubRec(ack))) => {
-                let id = ack.packet_id.get();
-                if ack.reason.is_error() {
-                    self.client_open.remove(&id);
-                    return;
-                }
-                if let Some(open) = self.client_open.get_mut(&id) {
-                    open.2 = true;
-                }
-                Packet::PubRel(Ack::new(ack.packet_id, ReasonCode::SUCCESS))
-            }
-            Some(other) => panic!("{other:?}"),
-        };
-        self.to_server.push_back(ToServer::Packet(answer));
-    }
-
-    fn server_reads(&mut self) {
-        let mut out = Vec::new();
-        match self.to_server.pop_front() {
-            None => return,
-            Some(ToServer::Packet(packet)) => {
-                let request = self.session().packet_arrived(packet, START, &mut out).unwrap();
-                assert_eq!(request, Request::Nothing);
-            }
-            Some(ToServer::Publish { number, qos, id }) => {
-                let payload = number.to_string();
-                let publish = publish(qos, id, payload.as_bytes());
-                match self.session().publish_arrived(&publish, START, &mut out).unwrap() {
-                    Arrival::Again => {}
-                    Arrival::Fresh(undecided) => {
-                        let reason = if self.denied.contains(&number) {
-                            ReasonCode::NOT_AUTHORIZED
-                        } else {
-                            self.routed.push(number);
-                            ReasonCode::SUCCESS
-                        };
-                        let after = self.session().publish_decided(undecided, reason, &mut out);
-                        assert_eq!(after, AfterDecision::GoOn);
-                    }
-                }
-            }
-        }
-        self.to_client.extend(out);
-    }
-
-    fn reconnect(&mut self) {
-        self.to_client.clear();
-        self.to_server.clear();
-        let ending = self.session.take().unwrap().end(End::Abnormal, START);
-        let state = ending.kept.unwrap().state;
-        let (mut session, dropped) = Session::resume(state, self.terms, None, START, |_| true);
-        assert_eq!(dropped, []);
-        let mut out = Vec::new();
-        session.resend(START, &mut out);
-        self.to_client.extend(out);
-        self.session = Some(session);
-        for (&id, &(number, qos, recorded)) in &self.client_open {
-            let packet_id = PacketId::new(id).unwrap();
-            self.to_server.push_back(match recorded {
-                true => ToServer::Packet(Packet::PubRel(Ack::new(packet_id, ReasonCode::SUCCESS))),
-                false => ToServer::Publish { number, qos, id },
-            });
-        }
-    }
-
-    fn settle(&mut self) {
-        while !(self.to_client.is_empty() && self.to_server.is_empty()) {
-            self.step(Step::ClientReads);
-            self.step(Step::ServerReads);
-        }
-    }
-}
-
-fn first_of_each(numbers: impl Iterator<Item = usize>) -> Vec<usize> {
-    let mut seen = BTreeSet::new();
-    numbers.filter(|&number| seen.insert(number)).collect()
-}
-
-proptest! {
-    #[test]
-    fn qos_keeps_its_promise_over_lost_connections(
-        steps in vec(step(), 1..200),
-        send_max in 1u16..6,
-    ) {
-        let mut world = World::new(send_max);
-        steps.iter().for_each(|&step| world.step(step));
-        // Whatever was lost last is made good by one more connection.
-        world.step(Step::Reconnect);
-        world.settle();
-
-        prop_assert!(world.waiting.is_empty());
-        prop_assert_eq!(world.session().state.in_flight(), 0);
-        prop_assert_eq!(world.session().unacknowledged_bytes(), 0);
-        prop_assert!(world.session().state.unreleased.is_empty());
-        prop_assert!(world.client_open.is_empty());
-
-        let above_0 = || world.received.iter().filter(|(_, qos)| *qos > QoS::AtMostOnce);
-        let exactly: Vec<_> =
-            world.received.iter().filter(|(_, qos)| *qos == QoS::ExactlyOnce).map(|(n, _)| *n).collect();
-        let sorted: Vec<_> = exactly.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-        prop_assert_eq!(&exactly, &sorted, "QoS 2 comes once and in order");
-        let first = first_of_each(above_0().map(|(number, _)| *number));
-        prop_assert!(first.is_sorted(), "{:?}", first);
-        let kinds: Vec<_> = steps.iter().filter_map(|step| match step {
-            Step::Deliver(qos) => Some(*qos),
-            _ => None,
-        }).collect();
-        let due = kinds.iter().filter(|qos| **qos > QoS::AtMostOnce).count();
-        prop_assert_eq!(first.len(), due, "QoS 1 and 2 come at least once");
-
-        let mut times: BTreeMap<usize, usize> = BTreeMap::new();
-        world.routed.iter().for_each(|&number| *times.entry(number).or_default() += 1);
-        for (number, qos) in world.published.iter().enumerate() {
-            let times = times.get(&number).copied().unwrap_or(0);
-            if world.denied.contains(&number) {
-                prop_assert_eq!(times, 0);
-            } else if *qos == QoS::ExactlyOnce {
-                prop_assert!(times <= 1, "a QoS 2 publish is routed once");
-            }
-        }
-    }
-}
-
 #[test]
 fn a_refused_publish_closes_where_no_packet_can_say_so() {
     let decide = |version, qos| {
@@ -384,6 +109,32 @@ fn more_unreleased_publishes_than_agreed_are_a_protocol_error() {
     assert_eq!(third, Err(ProtocolError::ReceiveMaximum { max: 2 }));
     let again = session.publish_arrived(&publish(QoS::ExactlyOnce, 2, b""), START, &mut out);
     assert_eq!(again, Ok(Arrival::Again));
+}
+
+/// mqtt-5 section 4.9: what waits for its release from a connection before is no part of the quota.
+#[test]
+fn the_quota_of_publishes_begins_anew_with_each_connection() {
+    let small = Terms { receive_max: 2, ..terms(Version::V5) };
+    let mut state = SessionState::default();
+    for connection in 0..3 {
+        let (mut session, _) = Session::resume(state, small, None, START, |_| true);
+        let mut out = Vec::new();
+        for n in 1..=2 {
+            let at_2 = publish(QoS::ExactlyOnce, connection * 2 + n, b"");
+            let Ok(Arrival::Fresh(it)) = session.publish_arrived(&at_2, START, &mut out) else {
+                panic!("it is within the quota")
+            };
+            let _ = session.publish_decided(it, ReasonCode::SUCCESS, &mut out);
+        }
+        let third = session.publish_arrived(&publish(QoS::ExactlyOnce, 99, b""), START, &mut out);
+        assert_eq!(third, Err(ProtocolError::ReceiveMaximum { max: 2 }));
+        state = session.end(End::Abnormal, START).kept.unwrap().state;
+    }
+    // It does not add up without end.
+    state.unreleased = (1..=UNRELEASED_MAX_V311).filter_map(PacketId::new).collect();
+    let (mut session, _) = Session::resume(state, small, None, START, |_| true);
+    let one_more = publish(QoS::ExactlyOnce, UNRELEASED_MAX_V311 + 1, b"");
+    assert!(session.publish_arrived(&one_more, START, &mut Vec::new()).is_err());
 }
 
 /// [MQTT-3.1.2-24], mqtt-5 [MQTT-3.1.2-22]
@@ -615,6 +366,33 @@ fn what_may_no_longer_be_received_is_not_sent_again() {
     out.clear();
     session.resend(START, &mut out);
     assert!(out.is_empty());
+}
+
+/// mqtt-5 [MQTT-4.3.3-7]
+#[test]
+fn what_was_begun_does_not_expire() {
+    let mut session = session(terms(Version::V5));
+    let mut out = Vec::new();
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut delivery = message(0, qos);
+        Arc::make_mut(&mut delivery.message).expires_at = Some(START + 1);
+        assert_eq!(session.send(delivery, START, &mut out), Sent::Yes);
+    }
+    let later = START + 50_000;
+    let kept = session.end(End::Abnormal, START).kept.unwrap();
+    let (mut session, dropped) =
+        Session::resume(kept.state, terms(Version::V5), None, later, |_| true);
+    assert_eq!(dropped, []);
+    out.clear();
+    session.resend(later, &mut out);
+    let expiry: Vec<_> = out
+        .iter()
+        .map(|it| match it {
+            Output::Publish(publish) => publish.expiry_s,
+            Output::Packet(other) => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(expiry, [Some(0), Some(0)]);
 }
 
 #[test]

@@ -32,12 +32,15 @@ pub(super) struct Ended {
     pub(super) reason: DisconnectReason,
     /// What an MQTT 5 client is told.
     pub(super) farewell: Option<ReasonCode>,
+    /// The same in words, where they are about what the client itself sent.
+    pub(super) words: Option<String>,
     pub(super) end: End,
 }
 
 impl Close {
     /// Says what follows from it, and writes it to the log and the counters.
     pub(super) fn judge(self, shared: &Shared, client: &ClientId) -> Ended {
+        let is_own_fault = matches!(self, Self::ProtocolError(_));
         let (reason, farewell, end, why) = match self {
             Self::Goodbye(disconnect) => {
                 (DisconnectReason::ClientInitiated, None, End::Goodbye(disconnect), String::new())
@@ -75,7 +78,8 @@ impl Close {
             }
         };
         info!(client.id = %client.as_str().escape_debug(), reason = reason.as_str(), detail = why, "disconnected");
-        Ended { reason, farewell, end }
+        let words = is_own_fault.then_some(why);
+        Ended { reason, farewell, words, end }
     }
 }
 
@@ -88,6 +92,7 @@ const fn broken(error: &ProtocolError) -> Broken {
         ProtocolError::TopicName(_) => Broken::TopicName,
         ProtocolError::TopicAlias { .. } => Broken::TopicAlias,
         ProtocolError::ReceiveMaximum { .. } => Broken::ReceiveMaximum,
+        ProtocolError::Qos { .. } => Broken::Qos,
         ProtocolError::KeepAlive { .. } => Broken::KeepAlive,
     }
 }

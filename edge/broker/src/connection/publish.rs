@@ -83,7 +83,7 @@ impl<IO> Connection<IO> {
                 if fresh == Fresh::Yes {
                     info!(
                         client.id = %self.client.as_str().escape_debug(),
-                        topic = %topic.name,
+                        topic = %topic.name.as_str().escape_debug(),
                         "{action} {decision}"
                     );
                 }
@@ -94,19 +94,20 @@ impl<IO> Connection<IO> {
                 return Ok(ReasonCode::NOT_AUTHORIZED);
             }
         };
+        let bytes = publish.payload.len() as u64;
+        let slices = topic.slices(self.tally.slices(), &self.client);
+        let flush = self.tally.published(self.at, bytes, &topic.name, slices);
+        self.flush_now |= flush == Flush::Now;
         let report = topic.report.clone();
         if report.is_some() && publish.retain {
-            // Nobody reports again what was so once, as a retained message would.
+            // Nobody reports again what was so once, as a retained message would. It is counted
+            // nevertheless: what the device sent, it sent.
             info!(client.id = %self.client.as_str().escape_debug(), "report refused: it is to be retained");
             self.shared.metrics.report(Reported::Retained);
             return Ok(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR);
         }
-        let bytes = publish.payload.len() as u64;
         self.counts.messages_in += 1;
         self.counts.bytes_in += bytes;
-        let slices = topic.slices(self.tally.slices(), &self.client);
-        let flush = self.tally.published(self.at, bytes, &topic.name, slices);
-        self.flush_now |= flush == Flush::Now;
 
         let name = topic.name.clone();
         let is_wanted = publish.retain || report.is_some();

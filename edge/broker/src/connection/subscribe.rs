@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use picket_model::limits::MqttLimits;
 use picket_mqtt::packet::{Packet, RetainHandling, Subscribe, SubscribeOptions, Unsubscribe};
 use picket_mqtt::session::Request;
 use picket_mqtt::{ProtocolError, ReasonCode, TopicFilter, TopicLimits};
@@ -33,15 +34,18 @@ impl<IO> Connection<IO> {
         let Subscribe { packet_id, filters, subscription_id, user: _ } = subscribe;
         let id = subscription_id.map(u32::from);
         let mut codes = Vec::with_capacity(filters.len());
-        for (index, (text, options)) in filters.iter().enumerate() {
+        for (index, (text, asked)) in filters.iter().enumerate() {
+            // mqtt-3.1.1 [MQTT-3.8.4-6], mqtt-5 [MQTT-3.8.4-8]: less may be granted than is asked for.
+            let qos = asked.qos.min(self.session.terms().qos_max);
+            let options = SubscribeOptions { qos, ..*asked };
             if index >= self.shared.config.limits.filters_per_subscribe_max {
                 self.shared.metrics.refuse_subscription(NoRoom::Packet);
                 codes.push(ReasonCode::QUOTA_EXCEEDED);
                 continue;
             }
-            codes.push(match self.decide_filter(text, *options)? {
+            codes.push(match self.decide_filter(text, options)? {
                 Err(code) => code,
-                Ok(filter) => self.subscribe_to(filter, *options, id),
+                Ok(filter) => self.subscribe_to(filter, options, id),
             });
         }
         self.session.subscribed(packet_id, codes, &mut self.out);
@@ -64,7 +68,7 @@ impl<IO> Connection<IO> {
             return ReasonCode::QUOTA_EXCEEDED;
         };
         self.lease.subscriptions.insert(filter.clone(), subscription);
-        if brings_retained(&filter, options, is_new) {
+        if brings_retained(&filter, options, is_new, &self.shared.config.limits) {
             self.lease.bringing.begin(filter);
         }
         ReasonCode(options.qos.as_u8())
@@ -134,11 +138,17 @@ impl<IO> Connection<IO> {
 ///
 /// Source: mqtt-5 [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]; a shared one brings none (section
 /// 4.8.2).
-fn brings_retained(filter: &TopicFilter, options: SubscribeOptions, is_new: bool) -> bool {
+fn brings_retained(
+    filter: &TopicFilter,
+    options: SubscribeOptions,
+    is_new: bool,
+    limits: &MqttLimits,
+) -> bool {
     let is_wanted = match options.retain_handling {
         RetainHandling::Always => true,
         RetainHandling::WhenNew => is_new,
         RetainHandling::Never => false,
     };
-    is_wanted && filter.share_group().is_none()
+    let may_be = limits.retained_by_wildcard || !filter.has_wildcards();
+    is_wanted && may_be && filter.share_group().is_none()
 }

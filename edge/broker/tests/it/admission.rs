@@ -82,6 +82,7 @@ async fn client_ids_follow_their_rules() {
     }
 }
 
+/// mqtt-5 [MQTT-3.1.3-7]
 #[tokio::test]
 async fn a_client_that_was_given_its_id_can_come_back_with_it() {
     let bed = Testbed::new().await;

@@ -42,6 +42,7 @@ async fn give(peer: &mut Peer, publish: Publish) {
     }
 }
 
+/// mqtt-3.1.1 [MQTT-3.8.4-6], mqtt-5 [MQTT-3.8.4-8] [MQTT-4.3.2-2] [MQTT-4.3.3-2]
 #[tokio::test]
 async fn a_message_arrives_at_the_smaller_qos_in_both_versions() {
     let bed = Testbed::new().await;
@@ -80,6 +81,7 @@ async fn a_repeated_qos_2_publish_is_routed_once() {
     subscriber.expect_nothing().await;
 }
 
+/// mqtt-3.1.1 and mqtt-5 [MQTT-3.3.2-3] [MQTT-4.7.2-1]
 #[tokio::test]
 async fn wildcards_find_their_topics_and_only_those() {
     let bed = Testbed::new().await;
@@ -243,6 +245,8 @@ async fn no_local_and_retain_as_published_do_as_they_say() {
     assert!(!own.message().await.retain);
 }
 
+/// mqtt-5 [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18]
+/// [MQTT-3.3.2-20]
 #[tokio::test]
 async fn what_mqtt_5_says_of_a_message_travels_with_it() {
     let bed = Testbed::new().await;
@@ -283,7 +287,7 @@ async fn topic_aliases_stand_for_topics_both_ways() {
     assert_eq!((&*second.topic, second.topic_alias, &second.payload[..]), ("", Some(1), &b"2"[..]));
 }
 
-/// mqtt-5 [MQTT-3.3.4-9]
+/// mqtt-5 [MQTT-3.3.4-9] [MQTT-3.3.4-10] [MQTT-4.9.0-1] [MQTT-4.9.0-2] [MQTT-4.9.0-3]
 #[tokio::test]
 async fn no_more_is_in_flight_than_the_client_takes() {
     let bed = Testbed::new().await;

@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod aws_limits;
 mod bounds;
 mod bringing;
 mod clients;
@@ -15,6 +16,7 @@ mod delivery;
 mod denials;
 mod directory;
 mod faults;
+mod hostile;
 mod observations;
 mod peer;
 mod reports;
@@ -22,5 +24,7 @@ mod retained;
 mod rights;
 mod sessions;
 mod slices;
+mod standard;
 mod testbed;
+mod tricks;
 mod wills;

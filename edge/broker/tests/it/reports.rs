@@ -381,6 +381,10 @@ async fn a_report_is_not_retained() {
     assert_eq!(bed.counter("retained"), 0);
     assert_eq!(bed.counter("messages_in_total"), 0);
     bed.counted(r#"reports_total{reason="retained"}"#, 1).await;
+    // The device sent it all the same.
+    let sent = bed.fact("pump", |fact| matches!(fact, Fact::Published(_))).await;
+    let Fact::Published(published) = sent.fact else { panic!("published") };
+    assert_eq!((published.count, published.bytes_total), (1, LONG_JSON.len() as u64));
     assert!(send(&mut peer, "pump", LONG_JSON).await.starts_with("accepted"));
 }
 

@@ -41,7 +41,8 @@ async fn a_kept_session_brings_what_waited() {
     }
 }
 
-/// [MQTT-4.4.0-1]
+/// mqtt-3.1.1 [MQTT-2.3.1-3] [MQTT-4.4.0-1], mqtt-5 [MQTT-4.3.2-3] [MQTT-4.3.3-3] [MQTT-4.3.3-5]
+/// [MQTT-4.3.3-6] [MQTT-4.4.0-1]
 #[tokio::test]
 async fn what_was_not_acknowledged_is_sent_again() {
     let bed = Testbed::new().await;
@@ -66,6 +67,7 @@ async fn what_was_not_acknowledged_is_sent_again() {
     assert_eq!(Some(ack.packet_id), second.packet_id);
 }
 
+/// mqtt-5 [MQTT-4.1.0-2]
 #[tokio::test]
 async fn a_session_ends_when_its_time_is_over() {
     let bed = Testbed::new().await;
@@ -141,6 +143,7 @@ async fn no_more_sessions_are_kept_than_allowed() {
     bed.counted("sessions_kept", 1).await;
 }
 
+/// [MQTT-4.8.0-2]
 #[tokio::test]
 async fn a_panic_leaves_no_session_behind() {
     let bed = Testbed::new().await;

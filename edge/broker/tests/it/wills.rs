@@ -1,6 +1,6 @@
 //! Wills.
 
-use picket_model::ClientId;
+use picket_model::{ClientId, Fact};
 use picket_mqtt::{QoS, ReasonCode};
 
 use crate::peer::{Peer, will};
@@ -108,4 +108,17 @@ async fn a_will_that_is_denied_when_it_is_due_is_not_sent() {
     let is_denial = |fact: &picket_model::Fact| matches!(fact, picket_model::Fact::Denied(denied) if &*denied.last_resource == "gone");
     bed.fact("mortal", is_denial).await;
     watcher.expect_nothing().await;
+}
+
+/// A device that connects and goes, again and again, sends as much as one that publishes.
+#[tokio::test]
+async fn a_will_counts_as_a_message_of_its_device() {
+    let bed = Testbed::new().await;
+    let (mut watcher, mortal) = with_will(&bed, None, 0).await;
+    drop(mortal);
+    assert_eq!(watcher.received().await, "gone mortal");
+    let sent = bed.fact("mortal", |fact| matches!(fact, Fact::Published(_))).await;
+    let Fact::Published(published) = sent.fact else { panic!("published") };
+    assert_eq!((published.count, published.bytes_max), (1, "mortal".len() as u64));
+    assert_eq!(&*published.largest_topic, "gone");
 }

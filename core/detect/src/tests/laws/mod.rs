@@ -100,7 +100,12 @@ fn compare_verdicts(said: &[Verdict], expected: &[Verdict], when: &str) {
 }
 
 /// Plays the steps to an engine and to the oracle and gives all verdicts.
-fn compare(grace_ms: i64, texts: &[Vec<ProfileText>], steps: &[Step], restarts: bool) -> Vec<Verdict> {
+fn compare(
+    grace_ms: i64,
+    texts: &[Vec<ProfileText>],
+    steps: &[Step],
+    restarts: bool,
+) -> Vec<Verdict> {
     let config = EngineConfig { grace_ms, silence_ms: 600_000 };
     let profiles: Vec<_> = texts.iter().map(|texts| profiles_of(texts)).collect();
     let mut stage = Stage::new(config, restarts);
@@ -164,8 +169,10 @@ fn compare(grace_ms: i64, texts: &[Vec<ProfileText>], steps: &[Step], restarts: 
         all.extend(said);
         if step.advance {
             stage.advanced_to = now;
+            let is_idle = stage.engine.next_deadline().is_none_or(|deadline| now < deadline);
             let said = stage.engine.advance(now);
             compare_verdicts(&said, &oracle.advance(now), &format!("advance after step {n}"));
+            assert!(!is_idle || said.is_empty(), "something was to do before the deadline");
             all.extend(said);
         }
         assert_eq!(stage.engine.take_training(), oracle.take_training(), "step {n}: {step:?}");

@@ -42,7 +42,7 @@ pub(super) enum Seen {
     Publish(u64, u64, u64, usize, usize, Option<usize>),
     Receive(u64, Option<usize>),
     Deny(u64, usize, Option<usize>),
-    Report(Said),
+    Report(Box<Said>),
     Refuse(bool),
 }
 
@@ -153,9 +153,9 @@ impl Said {
             let value = match kind {
                 0 => CustomValue::Number(number(values.first().unwrap_or(&0))),
                 1 => CustomValue::NumberList(values.iter().map(number).collect()),
-                2 => CustomValue::StringList(
-                    values.iter().map(|n| format!("u{n}").into()).collect(),
-                ),
+                2 => {
+                    CustomValue::StringList(values.iter().map(|n| format!("u{n}").into()).collect())
+                }
                 _ => CustomValue::IpList(
                     values.iter().map(|n| address(usize::from(n.unsigned_abs()) % 3)).collect(),
                 ),
@@ -212,7 +212,7 @@ fn seen() -> impl Strategy<Value = Seen> {
             .prop_map(|(n, x, y, t, a, slice)| Seen::Publish(n, x.min(y), x.max(y), t, a, slice)),
         2 => (1..4u64, slice()).prop_map(|(n, slice)| Seen::Receive(n, slice)),
         2 => (1..4u64, 0..3usize, slice()).prop_map(|(n, t, slice)| Seen::Deny(n, t, slice)),
-        10 => said().prop_map(Seen::Report),
+        10 => said().prop_map(|said| Seen::Report(said.into())),
         1 => any::<bool>().prop_map(Seen::Refuse),
     ]
 }
@@ -256,7 +256,14 @@ pub(super) fn profiles_of(texts: &[ProfileText]) -> Vec<Arc<SecurityProfile>> {
 }
 
 const COUNTED: [&str; 9] = [
-    "size", "size/t", "sent", "sent/t", "sent/!t", "received/t", "denied", "attempts",
+    "size",
+    "size/t",
+    "sent",
+    "sent/t",
+    "sent/!t",
+    "received/t",
+    "denied",
+    "attempts",
     "disconnects",
 ];
 const SAID: [&str; 7] = ["out", "out", "in", "pin", "tcp#", "udp#", "conns#"];
@@ -281,11 +288,14 @@ fn behavior_text() -> impl Strategy<Value = String> {
         .prop_map(|metric| format!("{metric} learned high"));
     let set = |metrics: &'static [&'static str], sets: &'static [&'static str]| {
         (prop::sample::select(metrics), any::<bool>(), prop::sample::select(sets)).prop_map(
-            |(metric, is_in, set)| format!("{metric} {} {set}", if is_in { "in" } else { "not-in" }),
+            |(metric, is_in, set)| {
+                format!("{metric} {} {set}", if is_in { "in" } else { "not-in" })
+            },
         )
     };
-    let upper = (prop::sample::select(vec!["away", "missing"]), any::<bool>(), 0..3u64)
-        .prop_map(|(metric, or_equal, n)| format!("{metric} {} {n}", if or_equal { "<=" } else { "<" }));
+    let upper = (prop::sample::select(vec!["away", "missing"]), any::<bool>(), 0..3u64).prop_map(
+        |(metric, or_equal, n)| format!("{metric} {} {n}", if or_equal { "<=" } else { "<" }),
+    );
     let disagree = (0..8u64).prop_map(|n| format!("disagree <= {n}"));
     let test = prop_oneof![
         6 => number(&COUNTED, 5),

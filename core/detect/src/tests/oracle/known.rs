@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use picket_model::{Fact, Note, NoteKind, Observation, ProfileName, Report};
 
-use super::watch::Watch;
 use super::floor;
+use super::watch::Watch;
 
 pub(super) struct Known {
     pub(super) assigned: BTreeSet<ProfileName>,

@@ -293,7 +293,8 @@ impl Oracle {
                 other.metric == watches[n].metric && other.dimension == watches[n].dimension
             };
             let rivals = watches.iter().filter(is_it);
-            let is_by_report = watches[n].metric.source() != Source::Cloud && !watches[n].is_ticked();
+            let is_by_report =
+                watches[n].metric.source() != Source::Cloud && !watches[n].is_ticked();
             let best = rivals.map(|it| if is_by_report { WindowLen::DEFAULT } else { it.len });
             let best = best.min().unwrap();
             let is_best = |it: &Watch| is_it(&it) && (is_by_report || it.len == best);
@@ -403,7 +404,8 @@ impl Oracle {
         }
         known.heard.push(observation.clone());
         let surplus = known.surplus().into_iter().rfind(|(then, _)| *then == at);
-        let surplus = surplus.filter(|_| report.network.bytes_out.is_some()).map(|(_, bytes)| bytes);
+        let surplus =
+            surplus.filter(|_| report.network.bytes_out.is_some()).map(|(_, bytes)| bytes);
         let notes = known.notes(at);
         let mut watches = std::mem::take(&mut known.watches);
         let mut out = Vec::new();

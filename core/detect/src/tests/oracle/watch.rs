@@ -72,10 +72,7 @@ impl Watch {
     }
 
     pub(super) fn is_of_list(&self) -> bool {
-        matches!(
-            self.metric.kind(),
-            Kind::Addresses | Kind::Ports | Kind::Numbers | Kind::Strings
-        )
+        matches!(self.metric.kind(), Kind::Addresses | Kind::Ports | Kind::Numbers | Kind::Strings)
     }
 
     pub(super) fn is_same(&self, other: &Watch) -> bool {
@@ -178,7 +175,9 @@ impl Watch {
                 let parts = [ExportPart::Min, ExportPart::Max, ExportPart::Total];
                 parts.into_iter().zip(sizes.map(MetricValue::Count)).collect()
             }
-            _ => self.datapoint(start).map(|value| (ExportPart::Value, value)).into_iter().collect(),
+            _ => {
+                self.datapoint(start).map(|value| (ExportPart::Value, value)).into_iter().collect()
+            }
         }
     }
 
@@ -325,7 +324,7 @@ impl Watch {
         };
         let bad = violating(comparison, &value);
         let is_upper = matches!(operator, Some(Operator::LessThan | Operator::LessThanEquals));
-        if !is_whole && !(bad.is_some() && is_upper) {
+        if !(is_whole || (bad.is_some() && is_upper)) {
             return None;
         }
         let violates = bad.is_some();

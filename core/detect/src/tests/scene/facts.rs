@@ -8,8 +8,8 @@ use picket_model::{
     ListeningPorts, Published, Report, TcpConnection, TcpConnections, Timestamp,
 };
 
-use super::words::{CUSTOM, custom_name, number};
 use super::TEN;
+use super::words::{CUSTOM, custom_name, number};
 
 pub(super) fn fact(verb: &str, words: &[&str], at: Timestamp) -> Fact {
     let first = words.first().copied();

@@ -165,8 +165,7 @@ fn facts_that_make_no_sense_do_no_harm() {
         let at = Timestamp::from_millis(at);
         engine.assign(at, &device("a"), &names);
         for slice in [None, Some(Arc::new(crate::tests::scene::dimension("t")))] {
-            let told =
-                |fact| Observation { at, device: device("a"), slice: slice.clone(), fact };
+            let told = |fact| Observation { at, device: device("a"), slice: slice.clone(), fact };
             engine.observe(&told(Fact::Reported(Arc::new(huge(1)))));
             engine.observe(&told(Fact::ReportRefused { ran_backward: true }));
             engine.observe(&told(Fact::Received { count: u64::MAX }));

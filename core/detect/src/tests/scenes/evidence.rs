@@ -33,8 +33,14 @@ fn bytes_that_a_report_does_not_own_up_to_are_its_value() {
 fn a_device_measures_some_time_before_it_sends() {
     let seen = |timeline: &str, expected: &str| check_points("keep disagree", timeline, expected);
     // Of buckets of five seconds the last two before the report count with the next one.
-    seen("0:00 rep out=0; 0:24.999 pub 500; 0:30 rep out=0; 1:00 rep out=0", "0:30 disagree=500; 1:00 disagree=0");
-    seen("0:00 rep out=0; 0:25 pub 500; 0:30 rep out=0; 1:00 rep out=0", "0:30 disagree=0; 1:00 disagree=500");
+    seen(
+        "0:00 rep out=0; 0:24.999 pub 500; 0:30 rep out=0; 1:00 rep out=0",
+        "0:30 disagree=500; 1:00 disagree=0",
+    );
+    seen(
+        "0:00 rep out=0; 0:25 pub 500; 0:30 rep out=0; 1:00 rep out=0",
+        "0:30 disagree=0; 1:00 disagree=500",
+    );
     seen("0:00 rep out=0; 0:24.999 pub 500; 0:34.999 rep out=0", "0:34.999 disagree=500");
     seen("0:00 rep out=0; 0:24.999 pub 500; 0:29.999 rep out=0", "0:29.999 disagree=0");
     // What came before the first report is nobody's, but for what it could not know of.
@@ -57,7 +63,11 @@ fn a_device_that_reported_and_is_connected_is_missed() {
     );
     check("missing < 2 @60", "0:00 on; 0:01 rep; 2:01 now; 3:01 now", "3:00 in-alarm missing 2");
     // Whole minutes.
-    check_points("missing < 9 @60", "0:00 on; 0:01 rep; 2:01 now", "1:00 missing=0; 2:00 missing=1");
+    check_points(
+        "missing < 9 @60",
+        "0:00 on; 0:01 rep; 2:01 now",
+        "1:00 missing=0; 2:00 missing=1",
+    );
     // One that never reported owes none.
     check_points(normal, "0:00 on; 60:01 now", "");
     check_points(normal, "0:00 on; 1:00 refuse; 60:01 now", "");
@@ -78,7 +88,11 @@ fn a_device_that_is_not_connected_is_not_missed() {
     // Disconnected after the tick, before it was judged.
     check_points(normal, "0:00 on; 1:00 rep; 5:00.5 off; 5:01 now", "5:00 missing=4");
     // Nor is it after a restart of the server, before it is back.
-    check_points(normal, "0:00 on; 1:00 rep; restart; 8:00 lost; 10:01 now; 12:00 on; 15:01 now", "15:00 missing=3");
+    check_points(
+        normal,
+        "0:00 on; 1:00 rep; restart; 8:00 lost; 10:01 now; 12:00 on; 15:01 now",
+        "15:00 missing=3",
+    );
 }
 
 #[test]
@@ -102,7 +116,11 @@ fn an_id_that_comes_again_or_falls_is_noted() {
 
 #[test]
 fn a_counter_that_ran_backward_is_noted() {
-    check("size <= 9", "0:01 refuse backward; 0:02 pub 10", "0:02 in-alarm! size 10 [counter-ran-backward]");
+    check(
+        "size <= 9",
+        "0:01 refuse backward; 0:02 pub 10",
+        "0:02 in-alarm! size 10 [counter-ran-backward]",
+    );
     check("size <= 9", "0:01 refuse; 0:02 pub 10", "0:02 in-alarm! size 10");
 }
 
@@ -154,7 +172,11 @@ fn a_note_is_told_for_an_hour_beside_every_change_of_any_alarm() {
         &format!("0:00 on; {fell}; 0:03 pub 1; {cleared}"),
         "0:03 in-alarm! sent 1 [report-id-fell]; 1:00 cleared sent 0 [report-id-fell]",
     );
-    check("size <= 9", &format!("{fell}; 60:02 pub 10"), "60:02 in-alarm! size 10 [report-id-fell]");
+    check(
+        "size <= 9",
+        &format!("{fell}; 60:02 pub 10"),
+        "60:02 in-alarm! size 10 [report-id-fell]",
+    );
     check("size <= 9", &format!("{fell}; 60:02.001 pub 10"), "60:02.001 in-alarm! size 10");
     // The latest of its kind.
     check(

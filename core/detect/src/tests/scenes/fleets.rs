@@ -29,7 +29,8 @@ fn a_device_alone_is_its_own_fleet() {
 #[test]
 fn each_percentile_is_the_nearest_rank() {
     let profile: Vec<_> = Percentile::ALL.map(|it| format!("out <= {} @300", it.as_str())).into();
-    let behaviors = ["out", "out2", "out3", "out4", "out5", "out6", "out7", "out8", "out9", "out10", "out11"];
+    let behaviors =
+        ["out", "out2", "out3", "out4", "out5", "out6", "out7", "out8", "out9", "out10", "out11"];
     // Devices that had 1, 2, 3 and so on: how many lie above each percentile.
     let violators = |n: usize| {
         let mut scene = Scene::new(&profile.join("; "));
@@ -45,7 +46,10 @@ fn each_percentile_is_the_nearest_rank() {
     assert_eq!(violators(1), [0; 11]);
     assert_eq!(violators(2), [1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0]);
     assert_eq!(violators(10), [9, 9, 9, 9, 9, 5, 1, 0, 0, 0, 0]);
-    assert_eq!(violators(10_001), [10_000, 9_999, 9_990, 9_900, 9_000, 5_000, 1_000, 100, 10, 1, 0]);
+    assert_eq!(
+        violators(10_001),
+        [10_000, 9_999, 9_990, 9_900, 9_000, 5_000, 1_000, 100, 10, 1, 0]
+    );
 }
 
 #[test]
@@ -100,19 +104,11 @@ fn connected_devices_that_do_nothing_are_compared_with_their_zero() {
 fn a_negative_value_leaves_everybody_unjudged_and_runs_freeze() {
     let normal = "load < p100 @30 2/1";
     let window = |minute: &str, b: &str| format!("{minute} rep load=5; b:rep load={b}; ");
-    let timeline = format!(
-        "{}{}{}1:31 now",
-        window("0:01", "1"),
-        window("0:31", "-0.5"),
-        window("1:01", "1")
-    );
+    let timeline =
+        format!("{}{}{}1:31 now", window("0:01", "1"), window("0:31", "-0.5"), window("1:01", "1"));
     check(normal, &timeline, "1:30 in-alarm load 5");
     // Zero is not negative.
-    check(
-        "load < p100 @30",
-        "0:01 rep load=5; b:rep load=-0; 0:31 now",
-        "0:30 in-alarm load 5",
-    );
+    check("load < p100 @30", "0:01 rep load=5; b:rep load=-0; 0:31 now", "0:30 in-alarm load 5");
 }
 
 #[test]

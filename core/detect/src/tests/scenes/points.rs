@@ -37,20 +37,25 @@ fn percentile_and_ml_behaviors_have_the_datapoints_of_others() {
 #[test]
 fn a_retained_metric_beside_a_behavior_gives_no_second_series() {
     check_points("out <= 9 @300 | q: keep out", "0:01 rep out=3", "0:01 out=3");
-    check_points("disagree <= 9; keep missing", "0:01 on; rep out=1; 0:30 pub 5; 1:00 rep out=2; 5:01 now",
-        "1:00 disagree=3; 5:00 missing=4");
+    check_points(
+        "disagree <= 9; keep missing",
+        "0:01 on; rep out=1; 0:30 pub 5; 1:00 rep out=2; 5:01 now",
+        "1:00 disagree=3; 5:00 missing=4",
+    );
 }
 
 #[test]
 fn ml_behaviors_judge_nothing_and_count_what_they_would_learn_from() {
-    let normal = "out learned high; sent learned low @30; size/t learned medium | q: load learned high";
+    let normal =
+        "out learned high; sent learned low @30; size/t learned medium | q: load learned high";
     let timeline = "0:01 on; b:on; rep out=99999 load=1; 0:02 pub 3000 x999; 0:03 rep out=1; \
                     0:31 now; 1:01 now; 4:00 pub/t 7; 5:01 now";
     check(normal, timeline, "");
     let mut scene = Scene::new(normal);
     let training = |scene: &mut Scene| {
         let trained = scene.engine.take_training();
-        let texts = trained.iter().map(|(profile, behavior, n)| format!("{profile}.{behavior} {n}"));
+        let texts =
+            trained.iter().map(|(profile, behavior, n)| format!("{profile}.{behavior} {n}"));
         texts.collect::<Vec<_>>().join("; ")
     };
     scene.play("0:01 on; b:on; rep out=99999 load=1; 0:02 pub 3000 x999; 0:03 rep out=1");

@@ -155,7 +155,11 @@ fn an_empty_list_is_normal_and_an_absent_one_is_nothing() {
     check("tcp in 22", "0:00 rep tcp=80; 0:10 rep tcp#=3", alarm);
     check("tcp in 22", "0:00 rep tcp=80; 0:10 rep tcp#=0", &cleared);
     // The list counts where it contradicts the total.
-    check("tcp in 22", "0:00 rep tcp=80; 0:10 rep tcp=80 tcp#=0", &format!("{alarm}; 0:10 again tcp 80"));
+    check(
+        "tcp in 22",
+        "0:00 rep tcp=80; 0:10 rep tcp=80 tcp#=0",
+        &format!("{alarm}; 0:10 again tcp 80"),
+    );
     check(
         "dest in 10.0.0.0/8",
         "0:00 rep conns=192.0.2.1:443; 0:10 rep conns#=2; 0:20 rep conns#=0",
@@ -197,6 +201,11 @@ fn a_behavior_that_begins_among_reports_judges_only_what_cannot_be_healed() {
         begin_at_one_minute("1:00.001 rep tcp=80 load=7"),
         "1:00.001 in-alarm tcp 80; 1:00.001 in-alarm load 7"
     );
+    // Nor does what another behavior had summed.
+    let mut scene = Scene::new("out <= 1000 @300");
+    scene.play("0:30 rep out=500");
+    scene.become_profiles("1:00", "out <= 100 @300");
+    assert_eq!(texts(&scene.play("1:30 rep out=60; 5:30.001 rep out=40"), false), "");
     // A report that was made before the change.
     assert_eq!(begin_at_one_minute("1:00 rep tcp=80 load=7 out=900"), "");
 }
