@@ -1,8 +1,7 @@
 //! What the agent was told: the configuration file, the flags that win over it, and the settings
 //! that come of both.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use picket_model::limits::CLIENT_ID_BYTES_MAX;
@@ -16,6 +15,7 @@ use crate::cli::{FormatArg, MqttArg, RunArgs, SocketsArg};
 use crate::collect::{CollectorOptions, SocketSource};
 use crate::custom::{CustomError, CustomMetric, CustomMetricConfig, Ready};
 use crate::endpoint::{Endpoint, EndpointError};
+use crate::files;
 use crate::limits::{
     CONFIG_BYTES_MAX, INTERVAL_S_MAX, INTERVAL_S_MIN, KEEP_ALIVE_S_MAX, KEEP_ALIVE_S_MIN,
     LIST_DEFAULT, LIST_MAX,
@@ -215,9 +215,7 @@ impl ConfigFile {
     /// # Errors
     /// It cannot be read, is no TOML, or has a key or a value that is none: with line and column.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
-        let mut text = String::new();
-        File::open(file)
-            .and_then(|opened| opened.take(CONFIG_BYTES_MAX).read_to_string(&mut text))
+        let text = files::read_text(file, CONFIG_BYTES_MAX)
             .map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
         toml::from_str(&text).map_err(|error| ConfigError::Wrong {
             file: file.to_owned(),

@@ -54,7 +54,8 @@ struct Refusal {
 ///
 /// # Errors
 /// There is a key or a certificate already, the server refuses, or a file cannot be written; then
-/// none is left half written.
+/// key and certificate are not left behind. Whether the key can be written is found out before the
+/// server is asked, so that a full disk does not cost a use of the token.
 pub fn run(args: &EnrollArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let thing = match &args.thing_name {
         Some(name) => name.clone(),
@@ -72,9 +73,11 @@ pub fn run(args: &EnrollArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let request = params.serialize_request(&key).and_then(|request| request.pem());
     let request = request.context("cannot ask for a certificate")?;
 
+    let draft = Draft::of_key(&files, &key.serialize_pem())?;
     let enrolled = ask(args, &thing, &request)?;
     check(&enrolled)?;
-    files.write(&enrolled, &key.serialize_pem())?;
+    files.write(&enrolled)?;
+    draft.keep();
     writeln!(out, "enrolled as `{}`", enrolled.thing_name.escape_debug())?;
     writeln!(out, "wrote {}", args.dir.display())?;
     writeln!(out, "next:\n  picket-agent --once --config {}", files.config.display())?;
@@ -195,12 +198,8 @@ impl Files {
         Ok(())
     }
 
-    fn write(&self, enrolled: &Enrolled, key: &str) -> anyhow::Result<()> {
-        let shown = |file: &Path| format!("cannot write `{}`", file.display());
-        if let Some(dir) = self.key.parent() {
-            fs::create_dir_all(dir).with_context(|| shown(dir))?;
-        }
-        create(&self.key, 0o600, key).with_context(|| shown(&self.key))?;
+    /// Writes all but the key.
+    fn write(&self, enrolled: &Enrolled) -> anyhow::Result<()> {
         create(&self.cert, 0o644, &enrolled.certificate_pem).with_context(|| shown(&self.cert))?;
         write_over(&self.root_ca, &enrolled.ca_pem).with_context(|| shown(&self.root_ca))?;
         // A configuration that somebody filled in stays; one that was only installed is filled in.
@@ -237,16 +236,63 @@ impl Files {
     }
 }
 
+/// Key and certificate of an enrolment that is not through: if it fails they go again, and the
+/// folder too if it is new.
+struct Draft<'a> {
+    files: Option<&'a Files>,
+    is_dir_new: bool,
+}
+
+impl<'a> Draft<'a> {
+    /// Writes the key.
+    fn of_key(files: &'a Files, key: &str) -> anyhow::Result<Self> {
+        let dir = files.key.parent().unwrap_or(Path::new("/"));
+        let is_dir_new = !dir.exists();
+        fs::create_dir_all(dir).with_context(|| shown(dir))?;
+        // Until it is written, a key that is there is somebody else's.
+        let mut draft = Self { files: None, is_dir_new };
+        create(&files.key, 0o600, key).with_context(|| shown(&files.key))?;
+        draft.files = Some(files);
+        Ok(draft)
+    }
+
+    fn keep(mut self) {
+        self.files = None;
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        let Some(files) = self.files else { return };
+        // What cannot be removed stays: there is nobody left to tell.
+        let _ = fs::remove_file(&files.cert);
+        let _ = fs::remove_file(&files.key);
+        if self.is_dir_new
+            && let Some(dir) = files.key.parent()
+        {
+            let _ = fs::remove_dir(dir);
+        }
+    }
+}
+
+/// What is said of a file that cannot be written.
+fn shown(file: &Path) -> String {
+    format!("cannot write `{}`", file.display())
+}
+
 /// A text as TOML writes it: JSON's escapes are TOML's as well.
 fn toml_string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Writes a file that must not be there yet.
+/// Writes a file that must not be there yet; half of one is not left.
 fn create(file: &Path, mode: u32, text: &str) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(file)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    let mut made = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(file)?;
+    let written = made.write_all(text.as_bytes()).and_then(|()| made.sync_all());
+    if written.is_err() {
+        let _ = fs::remove_file(file);
+    }
+    written
 }
 
 fn write_over(file: &Path, text: &str) -> io::Result<()> {

@@ -22,6 +22,7 @@ pub mod config;
 pub mod custom;
 pub mod endpoint;
 pub mod enroll;
+mod files;
 pub mod install;
 pub mod limits;
 mod logging;

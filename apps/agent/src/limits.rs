@@ -51,7 +51,8 @@ pub const REPORT_BYTES_MAX: usize = 128 * 1024;
 /// any message to whom the policy lets subscribe.
 pub const PACKET_BYTES_MAX: usize = 132 * 1024;
 
-/// Longest wait for a TCP connection, for the end of a TLS handshake, for one answer.
+/// Longest wait for a TCP connection, for the end of a TLS handshake, for one answer, for the server
+/// to take what is sent.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Longest wait until a report is accepted or refused before the log says that nobody answered.
@@ -68,10 +69,10 @@ pub const RETRY_MAX: Duration = Duration::from_secs(300);
 pub const REPLY_TEXT_CHARS_MAX: usize = 300;
 
 /// Largest configuration file: thousands of custom metrics.
-pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 
 /// Largest file of certificates or of a key: a bundle of every public authority has 220 KB.
-pub const PEM_BYTES_MAX: u64 = 1024 * 1024;
+pub const PEM_BYTES_MAX: usize = 1024 * 1024;
 
 /// Custom metrics of one device. AWS has 100 for a whole account.
 pub const CUSTOM_METRICS_MAX: usize = 100;

@@ -209,6 +209,9 @@ impl Reporter<'_> {
         while let (None, Some(unanswered)) = (outcome, &self.unanswered) {
             let until = unanswered.until;
             let woken = wait(&self.stop, self.observer, self.session.as_ref(), until)?;
+            if woken.mailbox {
+                self.observer.take_mail();
+            }
             if woken.session {
                 outcome = self.hear();
             }
@@ -262,10 +265,10 @@ impl Reporter<'_> {
         if let Some(unanswered) = self.unanswered.take_if(|unanswered| now >= unanswered.until) {
             warn!(report.id = unanswered.id, "nobody answered report {}", unanswered.id);
         }
-        let since = now.duration_since(self.began);
-        if since >= self.schedule.due() {
+        if now.duration_since(self.began) >= self.schedule.due() {
             self.send_report();
-            self.schedule.next(since);
+            // Connecting and measuring took their time: the next distance counts from now.
+            self.schedule.reported(self.began.elapsed());
         }
     }
 

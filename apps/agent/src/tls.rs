@@ -1,11 +1,11 @@
 //! The encrypted line to the server: TCP, TLS with the device's certificate, SNI, ALPN.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -13,6 +13,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use thiserror::Error;
 
 use crate::endpoint::Endpoint;
+use crate::files;
 use crate::limits::{ANSWER_TIMEOUT, PEM_BYTES_MAX};
 
 /// The port on which servers take several protocols and ask which one is meant.
@@ -117,19 +118,24 @@ fn no_pem(file: &Path, what: &'static str) -> TlsError {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
-    let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|opened| opened.take(PEM_BYTES_MAX).read_to_end(&mut bytes))
-        .map_err(|error| TlsError::Unreadable(file.to_owned(), error))?;
-    Ok(bytes)
+    files::read(file, PEM_BYTES_MAX).map_err(|error| TlsError::Unreadable(file.to_owned(), error))
 }
 
 impl Line {
     /// Connects and shakes hands. Every address of the host is tried in turn.
     ///
     /// # Errors
-    /// [`TlsError`] says how far it came. Takes at most some 20 s for each address.
+    /// [`TlsError`] says how far it came. Takes at most 20 s for each address and 20 s for the
+    /// handshake, and as long as the system's resolver takes for the name.
     pub fn connect(endpoint: &Endpoint, identity: &Identity) -> Result<Self, TlsError> {
+        Self::connect_within(endpoint, identity, ANSWER_TIMEOUT)
+    }
+
+    fn connect_within(
+        endpoint: &Endpoint,
+        identity: &Identity,
+        timeout: Duration,
+    ) -> Result<Self, TlsError> {
         let name = ServerName::try_from(endpoint.host.clone())
             .map_err(|_| TlsError::HostName(endpoint.host.clone()))?;
         let addresses = (endpoint.host.as_str(), endpoint.port)
@@ -138,7 +144,7 @@ impl Line {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         let mut connected = None;
         for address in addresses {
-            match TcpStream::connect_timeout(&address, ANSWER_TIMEOUT) {
+            match TcpStream::connect_timeout(&address, timeout) {
                 Ok(tcp) => {
                     connected = Some(tcp);
                     break;
@@ -149,15 +155,50 @@ impl Line {
         let tcp = connected.ok_or_else(|| TlsError::Connect(endpoint.clone(), last))?;
         let failed = |error| TlsError::Handshake(endpoint.clone(), error);
         tcp.set_nodelay(true).map_err(failed)?;
-        tcp.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(failed)?;
-        tcp.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(failed)?;
+        tcp.set_write_timeout(Some(timeout)).map_err(failed)?;
         let tls = ClientConnection::new(Arc::clone(&identity.0), name)
             .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-        let mut stream = StreamOwned::new(tls, tcp);
-        while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock).map_err(failed)?;
+        let mut line = Self(StreamOwned::new(tls, tcp));
+        line.shake_hands(Instant::now() + timeout).map_err(failed)?;
+        line.0.sock.set_read_timeout(Some(timeout)).map_err(failed)?;
+        Ok(line)
+    }
+
+    /// Comes to terms with the server before a moment, however slowly it speaks: until then anybody
+    /// could be at the other end.
+    fn shake_hands(&mut self, until: Instant) -> io::Result<()> {
+        loop {
+            self.answer()?;
+            if !self.0.conn.is_handshaking() {
+                return Ok(());
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.0.sock.set_read_timeout(Some(left))?;
+            if self.0.conn.read_tls(&mut self.0.sock)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.take_in()?;
         }
-        Ok(Self(stream))
+    }
+
+    /// Makes of the bytes that were read what they mean; returns how many for the reader came.
+    fn take_in(&mut self) -> io::Result<usize> {
+        let state = self.0.conn.process_new_packets();
+        let state = state.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+        // An error is answered too: the server logs what the alert says.
+        self.answer()?;
+        Ok(state?.plaintext_bytes_to_read())
+    }
+
+    /// Sends what TLS itself has to say: the handshake, alerts, key updates.
+    fn answer(&mut self) -> io::Result<()> {
+        while self.0.conn.wants_write() {
+            self.0.conn.write_tls(&mut self.0.sock)?;
+        }
+        Ok(())
     }
 
     /// Sends everything.
@@ -176,13 +217,7 @@ impl Line {
     /// The line is cut, or TLS is broken.
     pub fn receive(&mut self, into: &mut Vec<u8>) -> io::Result<bool> {
         let is_open = self.0.conn.read_tls(&mut self.0.sock)? > 0;
-        let state = self.0.conn.process_new_packets();
-        let state = state.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
-        // Alerts and key updates are answered, an error too.
-        while self.0.conn.wants_write() {
-            self.0.conn.write_tls(&mut self.0.sock)?;
-        }
-        let n_bytes = state?.plaintext_bytes_to_read();
+        let n_bytes = self.take_in()?;
         self.0.conn.reader().take(n_bytes as u64).read_to_end(into)?;
         Ok(is_open)
     }
@@ -200,3 +235,6 @@ impl AsFd for Line {
         self.0.sock.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ mod message;
 mod metrics;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -87,6 +88,14 @@ pub(crate) struct Exporter {
     pub(crate) grace_ms: i64,
     /// Largest payload that the broker takes.
     pub(crate) payload_bytes_max: usize,
+    pub(crate) pace: Pace,
+}
+
+/// How fast one message follows another.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// The server stops: as fast as it goes.
+    is_hurried: AtomicBool,
 }
 
 /// Publishes once for each period, periods lying on the clock; when `stop` resolves, what waits is
@@ -96,12 +105,38 @@ pub(crate) async fn run(exporter: Exporter, stop: impl Future<Output = ()> + Sen
     loop {
         let wait = exporter.wait(clock::now());
         tokio::select! {
-            () = tokio::time::sleep(wait) => exporter.publish(EXPORT_PACE).await,
+            () = tokio::time::sleep(wait) => {}
             () = &mut stop => break,
+        }
+        let publishing = exporter.publish();
+        let mut publishing = std::pin::pin!(publishing);
+        tokio::select! {
+            () = &mut publishing => {}
+            () = &mut stop => {
+                exporter.pace.hurry();
+                publishing.await;
+                break;
+            }
         }
     }
     // Nobody is spared any more, and the broker goes next.
-    exporter.publish(Duration::ZERO).await;
+    exporter.pace.hurry();
+    exporter.publish().await;
+}
+
+impl Pace {
+    fn hurry(&self) {
+        self.is_hurried.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits between two messages.
+    async fn rest(&self) {
+        if self.is_hurried.load(Ordering::Relaxed) {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(EXPORT_PACE).await;
+        }
+    }
 }
 
 impl Exporter {
@@ -112,8 +147,8 @@ impl Exporter {
         Duration::from_millis(u64::try_from(next.millis_since(now)).unwrap_or(0))
     }
 
-    /// Publishes everything that waits, with `pace` between two messages.
-    async fn publish(&self, pace: Duration) {
+    /// Publishes everything that waits.
+    async fn publish(&self) {
         let buffer = self.exports.take();
         if buffer.n_dropped() > 0 {
             warn!(
@@ -136,7 +171,7 @@ impl Exporter {
         };
         for (profile, values) in by_profile {
             match topics.get(&profile) {
-                Some(topic) => self.publish_profile(&profile, topic, values, pace).await,
+                Some(topic) => self.publish_profile(&profile, topic, values).await,
                 // It was deleted or exports no more.
                 None => self.exports.metrics.count(End::ProfileGone, values.len()),
             }
@@ -169,7 +204,6 @@ impl Exporter {
         profile: &ProfileName,
         topic: &str,
         values: Vec<(Series, Value)>,
-        pace: Duration,
     ) {
         let metrics = &self.exports.metrics;
         let mut messages = Messages::new(values.into_iter(), self.payload_bytes_max);
@@ -196,7 +230,7 @@ impl Exporter {
                     );
                 }
             }
-            tokio::time::sleep(pace).await;
+            self.pace.rest().await;
         }
         if messages.n_too_large() > 0 {
             metrics.count(End::TooLarge, messages.n_too_large());

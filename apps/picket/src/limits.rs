@@ -19,6 +19,9 @@ pub(crate) const DATAPOINTS_PER_ROW: usize = 10_000;
 /// under any client id must not be able to fill the memory with names.
 pub(crate) const DEVICES_MAX: usize = 1_000_000;
 
+/// Watched devices from which on only registered ones are added: half the room is theirs alone.
+pub(crate) const UNREGISTERED_UP_TO: usize = DEVICES_MAX / 2;
+
 /// Parsed policy documents kept. A fleet has a handful of policies; each connection under one
 /// shares the parsed form.
 pub(crate) const DOCUMENTS_MAX: usize = 1024;

@@ -38,7 +38,7 @@ use crate::config::{Admission, Config};
 use crate::data_dir::{Authority, DataDir, Endpoints};
 use crate::descriptors::Shares;
 use crate::directory::StoreDirectory;
-use crate::export::{self, ExportMetrics, Exporter, Exports};
+use crate::export::{self, ExportMetrics, Exporter, Exports, Pace};
 use crate::http::{HttpLimits, HttpListener, HttpMetrics};
 use crate::limits::OBSERVATIONS_MAX;
 use crate::messages::BrokerMessages;
@@ -163,6 +163,7 @@ impl Server {
             interval_ms: config.export_interval_ms,
             grace_ms: config.grace_ms,
             payload_bytes_max: limits.payload_bytes_max,
+            pace: Pace::default(),
         };
         let exporter = tokio::spawn(export::run(exporter, stopped(stopping.clone())));
         let retention_metrics = RetentionMetrics::register(&mut registry);

@@ -83,6 +83,7 @@ impl Shard {
                 );
             }
         }
+        shard.heed_clock(now);
         shard.engine.sessions_lost(now);
         shard.assign_all(now)?;
         Ok(shard)
@@ -97,6 +98,7 @@ impl Shard {
     ) {
         let mut batch = Vec::with_capacity(OBSERVATIONS_AT_ONCE);
         loop {
+            self.heed_clock(clock::now());
             let wait = self.wait(clock::now());
             tokio::select! {
                 biased;
@@ -150,6 +152,13 @@ impl Shard {
                 let verdicts = self.engine.observe(&observation);
                 self.take(verdicts, None);
             }
+        }
+    }
+
+    /// Goes back with a clock that was far ahead: else nothing would be judged for as long.
+    fn heed_clock(&mut self, now: Timestamp) {
+        if self.engine.turn_back(now) {
+            warn!("the clock was set back by more than an hour; open windows are judged no more");
         }
     }
 

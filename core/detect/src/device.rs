@@ -12,7 +12,7 @@ use crate::alarm::Step;
 use crate::explain::{Basis, Ending, Occasion, Outcome, invalidated};
 use crate::figure::{Figure, measure};
 use crate::judge::judge;
-use crate::marks::{Early, Marks};
+use crate::marks::{Early, Marks, WatchState};
 use crate::measured::{Element, offends};
 use crate::notes::Noted;
 use crate::plan::Plan;
@@ -156,6 +156,19 @@ impl Device {
         self.mark_presence(scope, &plan, scope.watermark);
         self.presence.lose(now);
         self.seen_at = self.seen_at.max(now);
+    }
+
+    /// Takes back what lies after `now`: the clock was ahead. Alarms and runs stay.
+    pub(crate) fn turn_back(&mut self, now: Timestamp) {
+        self.windows = Windows::default();
+        let marks = std::mem::take(&mut self.marks);
+        for (place, state) in marks.iter() {
+            let state = WatchState { from: state.from.min(now), early: None, ..*state };
+            self.marks.set(place, state);
+        }
+        self.presence.turn_back(now);
+        self.seen_at = self.seen_at.min(now);
+        self.reports.turn_back(now);
     }
 
     /// Opens the windows that the present stay, up to `until`, has a part in: they give a zero if

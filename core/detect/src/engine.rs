@@ -29,6 +29,10 @@ pub struct EngineConfig {
     pub silence_ms: i64,
 }
 
+/// How far back the clock may go without being taken for one that was wrong, in milliseconds: the
+/// longest window, so that what is lost by waiting is one.
+const TURNS_BACK_MS: i64 = 3_600_000;
+
 impl Default for EngineConfig {
     /// One second of grace, two days of silence. Source: AWS guide "Detect": after two days
     /// without metrics a device's alarms are dropped.
@@ -208,6 +212,24 @@ impl Engine {
         self.end_orphans(now, out);
     }
 
+    /// Begins anew at `now` if that is more than an hour, the longest window, before what was judged:
+    /// the clock was ahead and was put right. Returns whether it was.
+    ///
+    /// Otherwise everything that happens would come too late until the clock is where it was, which
+    /// may be years, and a restart would not help. Alarms stay as they are; what was counted in open
+    /// windows is forgotten. Cost: a walk over all devices, if the clock was ahead.
+    pub fn turn_back(&mut self, now: Timestamp) -> bool {
+        if self.watermark.millis_since(now) <= TURNS_BACK_MS {
+            return false;
+        }
+        self.watermark = now - self.config.grace_ms;
+        for (name, device) in &mut self.devices {
+            device.turn_back(now);
+            note_change(&mut self.changed, name, device);
+        }
+        true
+    }
+
     /// When the next call of [`Engine::advance`] has something to do; none while no device is
     /// known. May be in the past.
     pub fn next_deadline(&self) -> Option<Timestamp> {
@@ -345,26 +367,24 @@ impl Engine {
     /// Boundaries up to `until` at which something happens although the engine was not running or
     /// was not told the time: the ends of open windows, and when devices were silent for too long.
     fn overdue(&self, until: Timestamp) -> BTreeSet<Timestamp> {
+        let tick_ms = WindowLen::DEFAULT.as_millis();
+        let tick_from = |at: Timestamp| (at + (tick_ms - 1)).floor(tick_ms);
         let mut ends = BTreeSet::new();
         for device in self.devices.values() {
             let plan = &device.plan.0;
-            ends.extend(device.windows.iter().map(|open| {
+            for open in device.windows.iter() {
                 let len = match open.counter.counts_for() {
                     CountsFor::Series(index) => plan.series[index as usize].len,
                     CountsFor::Watch(place) => plan.watches[place as usize].len,
                 };
-                start_of(open.number, len) + len.as_millis()
-            }));
-            let reported_at =
-                device.reports.last().filter(|_| !device.marks.is_empty()).map(|last| last.at);
-            let silent = [
-                self.silent_since(device).map(|(due, _)| due),
-                reported_at.map(|at| at + self.config.silence_ms),
-            ];
-            ends.extend(silent.into_iter().flatten().map(|due| {
-                let tick_ms = WindowLen::DEFAULT.as_millis();
-                (due.max(self.watermark + 1) + (tick_ms - 1)).floor(tick_ms)
-            }));
+                let end = start_of(open.number, len) + len.as_millis();
+                // An alarm that it raises may be one that silence ends on the next tick.
+                ends.extend([end, tick_from(end)]);
+            }
+            let silent_at = self.silent_since(device).map(|(due, _)| due);
+            let unreported_at = device.reports.last().map(|last| last.at + self.config.silence_ms);
+            let due = [silent_at, unreported_at].into_iter().flatten();
+            ends.extend(due.map(|due| tick_from(due.max(self.watermark + 1))));
         }
         ends.retain(|end| *end <= until);
         ends

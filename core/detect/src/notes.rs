@@ -123,6 +123,13 @@ impl NoteBook {
         self.iter().filter(move |noted| at.millis_since(noted.at) <= NOTED_FOR_MS)
     }
 
+    /// Forgets what was noted after `now`.
+    pub(crate) fn forget_after(&mut self, now: Timestamp) {
+        let kept: Vec<_> = self.iter().filter(|noted| noted.at <= now).cloned().collect();
+        self.0 = RareList::default();
+        kept.into_iter().for_each(|noted| self.take(noted));
+    }
+
     /// Everything.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Noted> {
         self.0.as_slice().iter()

@@ -58,6 +58,13 @@ impl Presence {
         *self = Self::new(0, Some(now), Some(now));
     }
 
+    /// Lets nothing have begun after `now`.
+    pub(crate) fn turn_back(&mut self, now: Timestamp) {
+        let not_after = |moment: Option<Timestamp>| moment.map(|moment| moment.min(now));
+        *self =
+            Self::new(self.connections, not_after(self.since()), not_after(self.absent_since()));
+    }
+
     /// When the present stay began, if there is one.
     pub(crate) fn stay(&self) -> Option<Timestamp> {
         self.since().filter(|_| self.connections > 0)

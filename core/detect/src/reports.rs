@@ -102,6 +102,13 @@ impl Reports {
         self.last().is_some_and(|last| at < last.at)
     }
 
+    /// Lets nothing have come after `now`.
+    pub(crate) fn turn_back(&mut self, now: Timestamp) {
+        self.last_at = self.last_at.get().map(|at| at.min(now)).into();
+        self.sent.turn_back();
+        self.notes.forget_after(now);
+    }
+
     /// Takes a report in that is not late, and notes what speaks against it. Gives what it says
     /// beside what the broker saw, if there was a report before to count from.
     pub(crate) fn take(

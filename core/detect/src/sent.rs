@@ -58,6 +58,12 @@ impl SentBytes {
         sum
     }
 
+    /// Forgets when it was taken: the next report speaks of all.
+    pub(crate) fn turn_back(&mut self) {
+        let sum = self.buckets.iter().map(|&bytes| u64::from(bytes)).sum::<u64>();
+        *self = Self { older: self.older.saturating_add(sum), ..Self::default() };
+    }
+
     fn turn_to(&mut self, bucket: u32) {
         let steps = usize::try_from(bucket - self.latest).unwrap_or(usize::MAX).min(BUCKETS);
         let gone = &self.buckets[BUCKETS - steps..];

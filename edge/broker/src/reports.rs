@@ -180,10 +180,12 @@ impl ReportsUnderWay {
 
     fn try_enter(&self, report: &Arc<Report>, bytes: usize) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        while inner.reports.front().is_some_and(|(it, _)| it.strong_count() == 0)
-            && let Some((_, gone)) = inner.reports.pop_front()
+        while let Some((first, gone)) = inner.reports.front()
+            && first.strong_count() == 0
         {
+            let gone = *gone;
             inner.bytes -= gone;
+            inner.reports.pop_front();
         }
         let fits = inner.reports.is_empty() || inner.bytes.saturating_add(bytes) <= self.bytes_max;
         if fits {

@@ -120,7 +120,10 @@ pub fn usable(tx: &ReadTx, hash: TokenHash, now: Timestamp) -> Result<Enrollment
     if now >= token.expires_at {
         return Err(TokenError::Expired(token.expires_at));
     }
-    if uses(tx, hash)?.len() >= token.uses_max as usize {
+    let sql = "SELECT count(*) AS n FROM enrollments WHERE token = ?1";
+    let n_uses: Option<i64> =
+        tx.row(sql, [hash.0], |row| row.get("n").map_err(StoreError::from))?;
+    if n_uses.unwrap_or(0) >= i64::from(token.uses_max) {
         return Err(TokenError::UsedUp(token.uses_max));
     }
     Ok(token)

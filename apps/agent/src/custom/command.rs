@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use thiserror::Error;
 
 /// Why a program printed nothing of use.
@@ -46,14 +46,14 @@ pub fn run(words: &[String], timeout: Duration, bytes_max: usize) -> Result<Stri
     let mut child = command.spawn().map_err(CommandError::Start)?;
     let deadline = Instant::now() + timeout;
     let result = listen(&mut child, deadline, timeout, bytes_max);
-    // Ends what still runs in its group; a group that is gone already is no trouble.
-    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+    // Ends what still runs in its group; a group that is gone already is no trouble. The program is
+    // not waited for before, so that the number of its group cannot be another's by now.
+    if let Some(group) = number_of(&child) {
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }
     let status = child.wait().map_err(CommandError::Read)?;
-    let (output, ended) = result?;
-    // A program that closed its output and went on was killed here: that is no failure of its.
-    if ended.is_some() && !status.success() {
+    let output = result?;
+    if !status.success() {
         return Err(CommandError::Failed(status));
     }
     String::from_utf8(output).map_err(|_| CommandError::NoText)
@@ -65,9 +65,9 @@ fn listen(
     deadline: Instant,
     timeout: Duration,
     bytes_max: usize,
-) -> Result<(Vec<u8>, Option<ExitStatus>), CommandError> {
+) -> Result<Vec<u8>, CommandError> {
     let mut output = Vec::new();
-    let Some(mut stdout) = child.stdout.take() else { return Ok((output, None)) };
+    let Some(mut stdout) = child.stdout.take() else { return Ok(output) };
     let mut chunk = [0; 4096];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -87,9 +87,8 @@ fn listen(
         }
     }
     loop {
-        let status = child.try_wait().map_err(CommandError::Read)?;
-        if status.is_some() {
-            return Ok((output, status));
+        if has_ended(child).map_err(CommandError::Read)? {
+            return Ok(output);
         }
         if Instant::now() >= deadline {
             return Err(CommandError::TooLong(timeout));
@@ -97,6 +96,17 @@ fn listen(
         // Between closing its output and its end a program does little else.
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Whether the program is through; its exit status is still there to be waited for.
+fn has_ended(child: &Child) -> io::Result<bool> {
+    let Some(number) = number_of(child) else { return Ok(true) };
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    Ok(rustix::process::waitid(WaitId::Pid(number), look)?.is_some())
+}
+
+fn number_of(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
 }
 
 #[cfg(test)]

@@ -54,10 +54,17 @@ impl Mailbox {
     /// left alone.
     ///
     /// # Errors
-    /// The file is no socket, or the folder is not there or not ours to write to.
+    /// The file is no socket, another program listens to it, or the folder is not there or not ours
+    /// to write to.
     pub fn open(path: &Path) -> io::Result<Self> {
         match fs::symlink_metadata(path) {
-            Ok(there) if there.file_type().is_socket() => fs::remove_file(path)?,
+            Ok(there) if there.file_type().is_socket() => {
+                if UnixDatagram::unbound()?.connect(path).is_ok() {
+                    let why = "another program listens to it";
+                    return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+                }
+                fs::remove_file(path)?;
+            }
             Ok(_) => {
                 let why = "a file that is no socket is there";
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
@@ -231,6 +238,10 @@ mod tests {
         drop(UnixDatagram::bind(&path).unwrap());
         drop(Mailbox::open(&path).unwrap());
         assert!(!path.exists(), "it goes with its mailbox");
+        let mailbox = Mailbox::open(&path).unwrap();
+        assert!(Mailbox::open(&path).is_err(), "another agent has it");
+        assert!(path.exists());
+        drop(mailbox);
         fs::write(&path, "precious").unwrap();
         assert!(Mailbox::open(&path).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");

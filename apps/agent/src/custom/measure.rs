@@ -1,8 +1,6 @@
 //! The values of all custom metrics at one moment.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::time::Instant;
 
@@ -15,6 +13,7 @@ use super::metric::{CustomMetric, Source};
 use super::ready::{Places, Ready, ReadyMeter};
 use super::value;
 use crate::collect::{Collector, Unseen};
+use crate::files;
 use crate::limits::{COMMAND_TIMEOUT, COMMANDS_TIMEOUT, CUSTOM_VALUE_BYTES_MAX};
 
 /// Measures the custom metrics.
@@ -94,12 +93,8 @@ fn of_command(
 }
 
 fn of_file(file: &Path, metric: &CustomMetric) -> anyhow::Result<CustomValue> {
-    let mut text = String::new();
     let shown = || format!("the file `{}`", file.display());
-    let bytes_max = CUSTOM_VALUE_BYTES_MAX as u64;
-    File::open(file)
-        .and_then(|opened| opened.take(bytes_max).read_to_string(&mut text))
-        .with_context(shown)?;
+    let text = files::read_text(file, CUSTOM_VALUE_BYTES_MAX).with_context(shown)?;
     value::parse(&text, metric.kind).with_context(shown)
 }
 

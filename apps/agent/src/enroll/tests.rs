@@ -145,6 +145,35 @@ fn a_device_is_enrolled_once() {
 }
 
 #[test]
+fn a_device_that_cannot_keep_its_certificate_has_no_key_either() {
+    // Something is in the way of the authority's file.
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("root-ca.pem")).unwrap();
+    let (url, _thread) = server(|_| (200, enrolled_answer()));
+    let error = run(&args(&url, dir.path()), &mut Vec::new()).unwrap_err();
+    assert!(error.to_string().contains("cannot write"), "{error}");
+    assert!(!dir.path().join("key.pem").exists() && !dir.path().join("cert.pem").exists());
+}
+
+#[test]
+fn the_server_is_not_asked_where_the_key_cannot_be_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    // There is no server at this address: asking it would be another error.
+    let error = run(&args("http://127.0.0.1:1", &file.join("below")), &mut Vec::new()).unwrap_err();
+    assert!(error.to_string().contains("cannot write"), "{error}");
+}
+
+#[test]
+fn a_folder_that_was_made_for_nothing_goes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let new = dir.path().join("new");
+    run(&args("http://127.0.0.1:1", &new), &mut Vec::new()).unwrap_err();
+    assert!(!new.exists());
+}
+
+#[test]
 fn a_configuration_that_was_filled_in_stays() {
     for (there, stays) in [("interval_s = 60\n", true), (EXAMPLE, false)] {
         let dir = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::limits::EXPORT_ELEMENTS_MAX;
-use crate::testing::Bed;
+use crate::testing::{Bed, PATIENCE};
 
 /// A value as the engine gives it: `DEVICE METRIC[/[!]DIMENSION] PART AT VALUE`. Values are counts,
 /// `f` and a number, lists of ports `p1,2`, of addresses `a192.0.2.1,..` or of texts `s..,..`. A
@@ -309,6 +309,7 @@ fn exporter(bed: &Bed, exports: &Exports) -> Exporter {
         interval_ms: 300_000,
         grace_ms: 1_000,
         payload_bytes_max: 1_000,
+        pace: Pace::default(),
     }
 }
 
@@ -333,7 +334,7 @@ async fn subscribers_of_the_profiles_topic_get_the_values() {
         profile: ProfileName::parse("Silent").unwrap(),
         ..exported("d temperature value 60 f1")
     }]);
-    exporter(&bed, &exports).publish(Duration::ZERO).await;
+    exporter(&bed, &exports).publish().await;
 
     let mut n_values = 0;
     let mut n_messages = 0;
@@ -361,7 +362,7 @@ async fn a_topic_that_is_none_is_a_drop() {
     bed.watch("P", &[], |profile| profile.export = Some(export)).await;
     let exports = Exports::new(ExportMetrics::default());
     exports.add(vec![exported("d temperature value 60 f1")]);
-    exporter(&bed, &exports).publish(Duration::ZERO).await;
+    exporter(&bed, &exports).publish().await;
     assert_eq!(exports.metrics.counted(End::Refused), 1);
 }
 
@@ -375,6 +376,32 @@ async fn what_waits_at_the_stop_is_published() {
     exports.add(vec![exported("d temperature value 60 f1")]);
     run(exporter(&bed, &exports), std::future::ready(())).await;
     assert_eq!(exports.metrics.counted(End::Published), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_hurries_what_is_being_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bed, _observations) = Bed::new(dir.path()).await;
+    let export = MetricsExport { mqtt_topic: "fleet/values".to_owned(), role_arn: String::new() };
+    bed.watch("P", &[], |profile| profile.export = Some(export)).await;
+    let exports = Exports::new(ExportMetrics::default());
+    // One message each, so that at its usual pace this takes twice as long as anybody waits.
+    let n_values = usize::try_from(2 * PATIENCE.as_millis() / EXPORT_PACE.as_millis()).unwrap();
+    let value = |n: usize| exported(&format!("d{n} temperature value 60 f1"));
+    exports.add((0..n_values).map(value).collect());
+    let exporter = Exporter {
+        interval_ms: 1,
+        grace_ms: -DELAY_MS,
+        payload_bytes_max: 200,
+        ..exporter(&bed, &exports)
+    };
+    let first_is_out = async {
+        while exports.metrics.counted(End::Published) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, run(exporter, first_is_out)).await.expect("hurried");
+    assert_eq!(exports.metrics.counted(End::Published), n_values as u64);
 }
 
 #[tokio::test]

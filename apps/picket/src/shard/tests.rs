@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::export::ExportMetrics;
+use crate::limits::{DEVICES_MAX, UNREGISTERED_UP_TO};
 use crate::testing::{Bed, PATIENCE};
 
 /// Messages of up to 1,000 bytes, with more members of the behavior.
@@ -90,6 +91,34 @@ async fn a_device_that_came_while_the_store_was_unreadable_is_watched_afterwards
     assert_eq!(shard.watching.behind_since, None);
 
     shard.observe(&mut vec![large_message(later + 1)]);
+    assert!(shard.pending.is_urgent, "an alarm");
+}
+
+#[tokio::test]
+async fn names_that_nobody_registered_leave_room_for_things() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_bed, shard) = given_shard(dir.path(), small_messages(json!({}))).await;
+    alter(dir.path(), "INSERT INTO things VALUES ('Pump7', 'an-id', NULL, '{}', 1, 0)");
+    let stranger = DeviceName::parse("any client id").unwrap();
+    for (device, watched, expected) in [
+        (&stranger, 0, true),
+        (&stranger, UNREGISTERED_UP_TO, false),
+        (&pump7(), UNREGISTERED_UP_TO, true),
+        (&pump7(), DEVICES_MAX, false),
+    ] {
+        assert_eq!(shard.has_room(device, watched), expected, "{device} beside {watched}");
+    }
+}
+
+/// Whoever could set the clock years ahead once would have nothing judged until then.
+#[tokio::test]
+async fn a_clock_that_was_years_ahead_mutes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_bed, mut shard) = given_shard(dir.path(), small_messages(json!({}))).await;
+    let years = 10 * 365 * 86_400_000;
+    shard.advance(clock::now() + years);
+    shard.heed_clock(clock::now());
+    shard.observe(&mut vec![large_message(clock::now())]);
     assert!(shard.pending.is_urgent, "an alarm");
 }
 

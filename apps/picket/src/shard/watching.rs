@@ -20,7 +20,7 @@ use tracing::error;
 
 use super::{RETRY, Shard, exporting, millis};
 use crate::clock;
-use crate::limits::{ASSIGNED_AT_ONCE, DEVICES_MAX};
+use crate::limits::{ASSIGNED_AT_ONCE, DEVICES_MAX, UNREGISTERED_UP_TO};
 
 /// Security profiles by their names.
 pub(super) type Profiles = BTreeMap<ProfileName, Arc<SecurityProfile>>;
@@ -207,9 +207,24 @@ impl Shard {
         self.broker.set_tripwires(device, self.engine.tripwires(device), &sliced);
     }
 
+    /// Whether a device may be watched beside `watched` others. Those that are not registered leave
+    /// room for things: a client that comes under many names must not keep a thing from being
+    /// watched.
+    pub(super) fn has_room(&self, device: &DeviceName, watched: usize) -> bool {
+        if watched < UNREGISTERED_UP_TO {
+            return true;
+        }
+        let is_thing = || {
+            let Ok(thing) = ThingName::parse(device.as_str()) else { return false };
+            let found = self.store.read(|tx| picket_store::things::find(tx, &thing));
+            found.is_ok_and(|thing| thing.is_some())
+        };
+        watched < DEVICES_MAX && is_thing()
+    }
+
     /// Assigns a device that was not known before. False if there is no room for it.
     pub(super) fn admit(&mut self, device: &DeviceName, at: Timestamp) -> bool {
-        if self.engine.devices().len() >= DEVICES_MAX {
+        if !self.has_room(device, self.engine.devices().len()) {
             self.metrics.devices_refused.inc();
             return false;
         }

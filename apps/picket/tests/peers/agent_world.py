@@ -1,4 +1,4 @@
-"""A network with known sockets, and what four witnesses say of it at the same moment.
+"""A network with known sockets and traffic, and what witnesses say of it at the same moment.
 
 Run in a network namespace of its own: `unshare --net python agent_world.py PICKET_AGENT`.
 Prints one JSON object.
@@ -13,10 +13,33 @@ import psutil
 from AWSIoTDeviceDefenderAgentSDK import collector
 
 
-def agent(program, *flags):
+# Nobody at all, on every Linux.
+NOBODY = 65534
+
+
+def agent(program, *flags, **options):
     """What picket-agent prints."""
-    done = subprocess.run([program, "--once", "--print", *flags], capture_output=True, check=True)
+    command = [program, "--once", "--print", *flags]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, **options)
     return json.loads(done.stdout)
+
+
+def traffic(program):
+    """What both agents say was sent and received between two of their reports."""
+    command = [program, "--print", "--loopback", "--interval", "5"]
+    ours = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    theirs = collector.Collector(False, False)
+    first = json.loads(ours.stdout.readline())
+    theirs.collect_metrics()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(7):
+            sender.sendto(bytes(1000), ("127.0.0.1", 9))
+    second = json.loads(ours.stdout.readline())
+    aws = json.loads(theirs.collect_metrics().to_json_string())
+    ours.terminate()
+    assert ours.wait() == 0
+    stats = [report["metrics"].get("network_stats") for report in (first, second, aws)]
+    return dict(zip(("first", "ours", "aws"), stats))
 
 
 def aws_agent():
@@ -58,8 +81,14 @@ def main(program):
         "psutil": by_psutil(),
         "one_peer": one_peer.getsockname()[1],
     }
+    try:
+        story["nobody"] = agent(program, user=NOBODY, extra_groups=[])
+    except PermissionError:
+        # In a namespace of an ordinary user everybody is that user.
+        story["nobody"] = story["netlink"]
     for made in listeners + open_to_all + clients + servers:
         made.close()
+    story["traffic"] = traffic(program)
     print(json.dumps(story))
 
 

@@ -137,6 +137,73 @@ async fn a_request_that_cannot_be_read_is_refused_without_repeating_the_token() 
     }
 }
 
+#[tokio::test]
+async fn of_many_that_come_at_once_as_many_enter_as_may() {
+    let (api, enroll) = api().await;
+    let mut attempts = tokio::task::JoinSet::new();
+    for n in 0..8 {
+        let enroll = enroll.clone();
+        let thing = format!("pump-{n}");
+        let body = request(TOKEN, &thing, &csr(&[&thing]));
+        attempts.spawn(async move { send(&enroll, body).await.0 });
+    }
+    let mut statuses = attempts.join_all().await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 401, 401, 401, 401, 401, 401]);
+    let uses = api.state.read(|tx| Ok(enrollment::uses(tx, hash(TOKEN))?)).await.unwrap();
+    assert_eq!(uses.len(), 2);
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_again_gives_nothing_again() {
+    let (api, enroll) = api().await;
+    let body = request(TOKEN, "a", &csr(&["a"]));
+    check(&enroll, body.clone(), "ok").await;
+    check(&enroll, body, "409 thing `a` already exists").await;
+    let uses = api.state.read(|tx| Ok(enrollment::uses(tx, hash(TOKEN))?)).await.unwrap();
+    assert_eq!(uses.len(), 1);
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_is_refused_and_costs_nothing() {
+    let (api, enroll) = api().await;
+    for name in ["", "a/b", "$aws", "a b", "a\u{0}", "../a", "a\nb", "ä", "*", &"x".repeat(129)] {
+        check(&enroll, request(TOKEN, name, &csr(&["a"])), "400 ").await;
+    }
+    let uses = api.state.read(|tx| Ok(enrollment::uses(tx, hash(TOKEN))?)).await.unwrap();
+    assert_eq!(uses, []);
+}
+
+#[tokio::test]
+async fn a_request_for_more_than_a_name_gets_no_more() {
+    let (_api, enroll) = api().await;
+    // A name of somebody else: what the certificate may be is not the device's say.
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "a");
+    let key = KeyPair::generate().unwrap();
+    let csr = params.serialize_request(&key).unwrap().pem().unwrap();
+    let (status, answer) = send(&enroll, request(TOKEN, "a", &csr)).await;
+    assert_eq!(status, 200, "{answer}");
+    let (_, pem) = parse_x509_pem(answer["certificatePem"].as_str().unwrap().as_bytes()).unwrap();
+    let certificate = pem.parse_x509().unwrap();
+    assert!(certificate.subject_alternative_name().unwrap().is_none());
+    assert!(!certificate.is_ca());
+}
+
+#[tokio::test]
+async fn a_huge_request_for_a_certificate_is_refused() {
+    let (_api, enroll) = api().await;
+    let pem = |n| {
+        let lines = format!("{}\n", "A".repeat(64)).repeat(n);
+        format!("-----BEGIN CERTIFICATE REQUEST-----\n{lines}-----END CERTIFICATE REQUEST-----\n")
+    };
+    check(&enroll, request(TOKEN, "a", &pem(1_000)), "413 ").await;
+    // Within the bound of the body, and nonsense.
+    let nonsense = "400 the certificate signing request cannot be signed";
+    check(&enroll, request(TOKEN, "a", &pem(200)), nonsense).await;
+}
+
 /// Signed as `role` or as the administrator, or not at all.
 async fn tokens_as(api: &Api, signer: Option<crate::sigv4::Signer>) -> Result<Response, ApiError> {
     let request = axum::http::Request::get("/picket/enroll-tokens").header("host", "localhost");

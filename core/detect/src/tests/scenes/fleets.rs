@@ -172,3 +172,11 @@ fn another_percentile_is_another_behavior() {
     let verdicts = scene.become_profiles("0:33", "out <= p90 @30");
     assert_eq!(texts(&verdicts, false), "0:33 invalidated b:out");
 }
+
+#[test]
+fn an_alarm_that_is_raised_as_time_leaps_ends_when_the_reports_have_ended() {
+    // The window and the silence after it are over in one call.
+    let mut scene = Scene::new("out < p0 @5; sent <= 9 @300");
+    let timeline = "0:01 on; rep out=0; 2880:00 recv 1; 2890:01 now";
+    assert_eq!(texts(&scene.play(timeline), false), "0:05 in-alarm out 0; 2885:00 invalidated out");
+}
