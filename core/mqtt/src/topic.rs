@@ -57,8 +57,8 @@ pub enum TopicError {
         /// The text.
         text: String,
     },
-    /// `#` is not the last level, or a wildcard does not fill its level. Source: [MQTT-4.7.1-2],
-    /// [MQTT-4.7.1-3] (MQTT 5: [MQTT-4.7.1-1], [MQTT-4.7.1-2]).
+    /// `#` is not the last level, or a wildcard does not fill its level. Source: mqtt-3.1.1
+    /// [MQTT-4.7.1-2] [MQTT-4.7.1-3], mqtt-5 [MQTT-4.7.1-1] [MQTT-4.7.1-2].
     #[error("`{text}` has a wildcard where none can be")]
     MisplacedWildcard {
         /// The text.

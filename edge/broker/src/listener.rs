@@ -1,5 +1,5 @@
 //! Accept loops: one task per connection, as many as are allowed, each with a deadline to introduce
-//! itself. TCP and TLS carry the bytes. Source: mqtt-3.1.1 [MQTT-4.2.0-1], mqtt-5 [MQTT-4.2-1].
+//! itself. TCP and TLS carry the bytes. Source: mqtt-3.1.1 [MQTT-7.1.1-1], mqtt-5 [MQTT-4.2-1].
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -340,7 +340,7 @@ impl GroupTarget {
 pub(crate) fn retained_delivery(message: Arc<Message>, subscription: &Subscription) -> Delivery {
     Delivery {
         qos: message.qos.min(subscription.options.qos),
-        // mqtt-3.1.1 [MQTT-3.3.1-8], mqtt-5 [MQTT-3.3.1-8]
+        // mqtt-3.1.1 [MQTT-3.3.1-8], mqtt-5 section 3.3.1.3
         retain: true,
         subscription_ids: subscription.id.map(|id| Arc::from([id])),
         shared: None,

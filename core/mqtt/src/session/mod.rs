@@ -357,7 +357,7 @@ impl Session {
             return Ok(Arrival::Again);
         }
         if self.state.unreleased.len() >= self.unreleased_max {
-            // mqtt-5 [MQTT-3.3.4-8]
+            // mqtt-5 [MQTT-3.3.4-7]
             return Err(ProtocolError::ReceiveMaximum { max: self.terms.receive_max });
         }
         Ok(Arrival::Fresh(undecided))

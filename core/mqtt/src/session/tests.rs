@@ -92,7 +92,7 @@ fn a_refused_publish_closes_where_no_packet_can_say_so() {
     assert_eq!(decide(Version::V5, QoS::ExactlyOnce), (AfterDecision::GoOn, vec![true]));
 }
 
-/// mqtt-5 [MQTT-3.3.4-8]
+/// mqtt-5 [MQTT-3.3.4-7]
 #[test]
 fn more_unreleased_publishes_than_agreed_are_a_protocol_error() {
     let mut session = session(Terms { receive_max: 2, ..terms(Version::V5) });

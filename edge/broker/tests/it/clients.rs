@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use crate::peer::client_config;
 use crate::testbed::{ALLOW_ALL, Device, Testbed, all_but, soon};
 
-/// Clients that know nothing of this server need nothing else. [MQTT-7.1.1-1]
+/// Clients that know nothing of this server need nothing else. [MQTT-7.0.0-2]
 #[tokio::test]
 async fn rumqttc_speaks_mqtt_3_1_1_over_tls() {
     use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, QoS};

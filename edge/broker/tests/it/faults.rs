@@ -89,7 +89,7 @@ async fn a_topic_with_control_characters_is_refused() {
     other.expect_nothing().await;
 }
 
-/// mqtt-5 [MQTT-3.3.4-8], [MQTT-3.3.2-8], [MQTT-3.3.2-14]
+/// mqtt-5 [MQTT-3.3.4-7], [MQTT-3.3.2-8], [MQTT-3.3.2-14]
 #[tokio::test]
 async fn mqtt_5_says_which_agreement_was_broken() {
     let bed = Testbed::with(|limits| limits.inflight_max = 2).await;

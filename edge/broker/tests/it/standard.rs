@@ -280,7 +280,7 @@ async fn nothing_is_taken_from_who_was_refused() {
     witness.expect_nothing().await;
 }
 
-/// mqtt-3.1.1 [MQTT-3.1.2-7] [MQTT-3.3.1-7] [MQTT-3.3.1-11] [MQTT-3.3.1-12], mqtt-5 [MQTT-3.3.1-7]
+/// mqtt-3.1.1 [MQTT-3.1.2.7] [MQTT-3.3.1-7] [MQTT-3.3.1-11] [MQTT-3.3.1-12], mqtt-5 [MQTT-3.3.1-7]
 /// [MQTT-3.3.1-8]
 #[tokio::test]
 async fn only_a_message_with_retain_changes_what_is_retained() {
