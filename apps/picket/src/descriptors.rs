@@ -4,8 +4,10 @@
 //! leaves none to the API, to the store's readers and to functions: the quarantine itself would
 //! fail.
 
+use anyhow::{Result, bail};
+use picket_model::limits::MqttLimits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::limits::HTTP_CONNECTIONS_MAX;
 
@@ -31,6 +33,26 @@ impl Shares {
             devices: descriptors - RESERVED.min(descriptors / 2),
             http: HTTP_CONNECTIONS_MAX.min(descriptors / 16),
         }
+    }
+
+    /// How many devices may be connected: as many as are asked for. Fewer only where the default is
+    /// more than there are descriptors for.
+    ///
+    /// # Errors
+    /// An operator asks for more.
+    pub(crate) fn connections_max(&self, asked: usize) -> Result<usize> {
+        if asked <= self.devices {
+            return Ok(asked);
+        }
+        if asked == MqttLimits::default().connections_max {
+            info!("at most {} devices may be connected: the limit of open files", self.devices);
+            return Ok(self.devices);
+        }
+        bail!(
+            "`mqtt.limits.connections_max` is {asked}, and the limit of open files leaves {} \
+             connections to devices; raise the one (`LimitNOFILE=`, `ulimit -Hn`) or lower the other",
+            self.devices
+        )
     }
 
     /// Raises the process's limit as far as it may be, and shares out what there is.
@@ -65,6 +87,18 @@ mod tests {
         check(1_048_576, 1_046_528, 512);
         check(20_000, 17_952, 512);
         check(usize::MAX, usize::MAX - 2_048, 512);
+    }
+
+    #[test]
+    fn what_an_operator_asks_for_and_cannot_have_is_an_error() {
+        let shares = Shares::of(20_000);
+        assert_eq!(shares.connections_max(17_952).unwrap(), 17_952);
+        assert_eq!(shares.connections_max(100_000).unwrap(), 17_952, "the default");
+        assert_eq!(
+            shares.connections_max(17_953).unwrap_err().to_string(),
+            "`mqtt.limits.connections_max` is 17953, and the limit of open files leaves 17952 \
+             connections to devices; raise the one (`LimitNOFILE=`, `ulimit -Hn`) or lower the other"
+        );
     }
 
     #[test]

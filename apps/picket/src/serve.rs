@@ -16,6 +16,7 @@ use picket_broker::tls::{ClientCertificates, ServerIdentity, ServerTls};
 use picket_broker::{Broker, BrokerConfig};
 use picket_detect::EngineConfig;
 use picket_model::Change;
+use picket_model::limits::MqttLimits;
 use picket_model::text::chain;
 use picket_respond::deliver::{self, DeliverConfig, Deliverer, FunctionSubscribers};
 use picket_respond::limits::HostLimits;
@@ -124,11 +125,10 @@ impl Server {
         };
 
         let (observe, observations) = mpsc::channel(OBSERVATIONS_MAX);
-        let mut limits = config.mqtt_limits;
-        if shares.devices < limits.connections_max {
-            limits.connections_max = shares.devices;
-            info!("at most {} devices may be connected: the limit of open files", shares.devices);
-        }
+        let limits = MqttLimits {
+            connections_max: shares.connections_max(config.mqtt_limits.connections_max)?,
+            ..config.mqtt_limits
+        };
         let broker = Broker::new(
             BrokerConfig {
                 account: config.account.clone(),

@@ -190,7 +190,7 @@ impl MqttLimits {
             topic_bytes_max: self.topic_bytes_max.min(256),
             topic_levels_max: self.topic_levels_max.min(8),
             keep_alive_s_max: self.keep_alive_s_max.min(1_200),
-            keep_alive_s_min: self.keep_alive_s_min.max(30),
+            keep_alive_s_min: self.keep_alive_s_min.max(30).min(self.keep_alive_s_max),
             exactly_once: false,
             parent_matches: false,
             retained_by_wildcard: false,

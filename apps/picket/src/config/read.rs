@@ -1,5 +1,7 @@
 //! From the text of `picket.toml` to settings, or to everything that is wrong with it.
 
+pub(super) mod limits;
+
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -29,10 +31,6 @@ const KEPT_DAYS: RangeInclusive<i64> = 1..=3_650;
 /// AWS asks for five minutes; an hour between reports is the longest window there is. 0 is for
 /// tests.
 const REPORT_INTERVAL_S: RangeInclusive<i64> = 0..=3_600;
-
-/// MQTT packets end at 256 MiB (mqtt-5.0 1.5.5); half of that leaves room for everything besides
-/// the payload.
-const PAYLOAD_BYTES: RangeInclusive<i64> = 1..=128 * 1024 * 1024;
 
 /// Reads a configuration file.
 ///
@@ -74,9 +72,10 @@ fn read(source: &Source, root: &DeTable) -> Config {
         console.finish();
     }
     if let Some(mut mqtt) = root.table("mqtt") {
-        mqtt.set("payload_bytes_max", &mut config.mqtt_limits.payload_bytes_max, |value| {
-            integer(value, PAYLOAD_BYTES).map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
-        });
+        mqtt.moved("payload_bytes_max", "mqtt.limits.payload_bytes_max");
+        if let Some(table) = mqtt.table("limits") {
+            limits::read(table, &mut config.mqtt_limits);
+        }
         if mqtt.get("aws_limits", boolean).unwrap_or(false) {
             config.mqtt_limits = config.mqtt_limits.within_aws();
         }
@@ -216,6 +215,13 @@ impl<'a> Table<'a> {
     ) {
         if let Some(value) = self.get(key, parse) {
             *place = value;
+        }
+    }
+
+    /// Refuses a key that has another place by now.
+    fn moved(&mut self, key: &'static str, place: &str) {
+        if self.entry(key).is_some() {
+            self.complain_at(key, &format!("`{}` is `{place}` now", self.path(key)));
         }
     }
 

@@ -36,8 +36,29 @@ listen = "localhost:0"
 [console]
 listen = "[::1]:9"
 [mqtt]
-payload_bytes_max = 0x1000
 aws_limits = true
+[mqtt.limits]
+payload_bytes_max = 0x1000
+connections_max = 1
+sessions_max = 2
+connect_timeout_ms = 3_000
+inflight_max = 4
+queue_messages_max = 5
+queue_bytes_max = 60_000
+queues_bytes_max = 70_000
+subscriptions_max = 8
+subscriptions_in_all_max = 9
+delayed_wills_bytes_max = 10
+filters_per_subscribe_max = 11
+topic_bytes_max = 1_200
+topic_levels_max = 13
+topic_aliases_max = 14
+session_expiry_s_max = 15
+retained_messages_max = 16
+retained_bytes_max = 17
+keep_alive_s_max = 60
+keep_alive_s_min = 19
+half_open_per_source_max = 20
 [[mqtt.listener]]
 listen = "0.0.0.0:443"
 [[mqtt.listener]]
@@ -154,8 +175,94 @@ fn values_out_of_range_are_refused_with_the_range() {
         &["2: `reports.min_interval_s`: 3601 is not from 0 to 3600"],
     );
     check(
-        "[mqtt]\npayload_bytes_max = 99999999999999999999",
-        &["2: `mqtt.payload_bytes_max`: 99999999999999999999 is not from 1 to 134217728"],
+        "[mqtt.limits]\npayload_bytes_max = 99999999999999999999",
+        &["2: `mqtt.limits.payload_bytes_max`: 99999999999999999999 is not from 1 to 134217728"],
+    );
+}
+
+#[test]
+fn every_limit_has_a_range_and_both_its_ends_are_in_it() {
+    for read::limits::Key { name, range, .. } in read::limits::KEYS {
+        let (least, most) = (range.start(), range.end());
+        let place = format!("`mqtt.limits.{name}`");
+        for n in [least - 1, most + 1] {
+            let refused = format!("2: {place}: {n} is not from {least} to {most}");
+            check(&format!("[mqtt.limits]\n{name} = {n}"), &[&refused]);
+        }
+        for n in [least, most] {
+            // Some end contradicts the default of another limit; none is out of range.
+            let read = read::config(&format!("[mqtt.limits]\n{name} = {n}"));
+            let problems = read.err().unwrap_or_default();
+            assert!(problems.iter().all(|it| it.message.contains("is less than")), "{problems:?}");
+        }
+    }
+}
+
+#[test]
+fn the_printed_defaults_have_every_limit_with_its_range() {
+    let (_, printed) = DEFAULTS.split_once("[mqtt.limits]\n").unwrap();
+    let (printed, _) = printed.split_once("\n\n").unwrap();
+    let mut keys = read::limits::KEYS.iter();
+    let mut comment = String::new();
+    for line in printed.lines() {
+        if let Some(words) = line.strip_prefix("# ") {
+            comment.push_str(words);
+            comment.push(' ');
+            continue;
+        }
+        let key = keys.next().unwrap();
+        assert!(line.starts_with(&format!("{} = ", key.name)), "{line}");
+        let range = format!("{} to {}", key.range.start(), key.range.end());
+        assert!(comment.contains(&range), "{line} says nothing of {range}");
+        comment.clear();
+    }
+    assert!(keys.next().is_none());
+}
+
+#[test]
+fn limits_leave_room_for_each_other() {
+    let limits = |body: &str, problems: &[&str]| check(&format!("[mqtt.limits]\n{body}"), problems);
+    limits(
+        "payload_bytes_max = 2000000",
+        &[
+            "2: `mqtt.limits.queue_bytes_max`: 1048576 is less than the largest packet takes with this `payload_bytes_max`, 2016384",
+        ],
+    );
+    limits("payload_bytes_max = 2000000\nqueue_bytes_max = 2016384", &[]);
+    limits(
+        "queues_bytes_max = 2_000",
+        &[
+            "2: `mqtt.limits.queues_bytes_max`: 2000 is less than the `queue_bytes_max` of one session, 1048576",
+        ],
+    );
+    limits(
+        "subscriptions_max = 9\nsubscriptions_in_all_max = 8",
+        &[
+            "3: `mqtt.limits.subscriptions_in_all_max`: 8 is less than the `subscriptions_max` of one session, 9",
+        ],
+    );
+    limits(
+        "keep_alive_s_min = 1201",
+        &["2: `mqtt.limits.keep_alive_s_max`: 1200 is less than `keep_alive_s_min`, 1201"],
+    );
+}
+
+#[test]
+fn aws_limits_narrow_what_is_configured() {
+    let config = |limits: &str| {
+        read::config(&format!("[mqtt]\naws_limits = true\n[mqtt.limits]\n{limits}")).unwrap()
+    };
+    let limits = config("payload_bytes_max = 200_000\nsubscriptions_max = 30").mqtt_limits;
+    assert_eq!((limits.payload_bytes_max, limits.subscriptions_max), (128 * 1024, 30));
+    let limits = config("keep_alive_s_max = 20").mqtt_limits;
+    assert_eq!((limits.keep_alive_s_min, limits.keep_alive_s_max), (20, 20));
+}
+
+#[test]
+fn a_key_that_moved_says_where_to() {
+    check(
+        "[mqtt]\npayload_bytes_max = 100",
+        &["2: `mqtt.payload_bytes_max` is `mqtt.limits.payload_bytes_max` now"],
     );
 }
 

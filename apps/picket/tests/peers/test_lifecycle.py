@@ -14,7 +14,7 @@ import paho.mqtt.client as paho
 from harness import ACCOUNT, ALLOW_ALL, DENY_ALL, PATIENCE_S, Server, eventually, picket, zipped
 
 PLAIN_AND_SMALL = """
-[mqtt]
+[mqtt.limits]
 payload_bytes_max = 100
 
 [[mqtt.listener]]
