@@ -167,6 +167,10 @@ pub struct MqttLimits {
     /// fleet behind one address that comes back at once, and 100 MB of unfinished handshakes. At most
     /// a quarter of [`MqttLimits::connections_max`] is left to one address in any case.
     pub half_open_per_source_max: usize,
+    /// Publishes of one connection in a second, and as many at once; 0 is no bound. Default 0: what a
+    /// device sends is slowed down by what is done with it, and Detect judges it; AWS IoT's is 100.
+    /// What the client is sent does not count, as it does at AWS IoT.
+    pub publishes_per_s_max: u32,
     /// Whether QoS 2 is spoken. Default true, the standards'; AWS IoT stops at QoS 1.
     pub exactly_once: bool,
     /// Whether `a/#` matches `a`. Default true, the standards'; AWS IoT says no.
@@ -191,6 +195,10 @@ impl MqttLimits {
             topic_levels_max: self.topic_levels_max.min(8),
             keep_alive_s_max: self.keep_alive_s_max.min(1_200),
             keep_alive_s_min: self.keep_alive_s_min.max(30).min(self.keep_alive_s_max),
+            publishes_per_s_max: match self.publishes_per_s_max {
+                0 => 100,
+                n => n.min(100),
+            },
             exactly_once: false,
             parent_matches: false,
             retained_by_wildcard: false,
@@ -223,6 +231,7 @@ impl Default for MqttLimits {
             keep_alive_s_max: 1_200,
             keep_alive_s_min: 1,
             half_open_per_source_max: 4_096,
+            publishes_per_s_max: 0,
             exactly_once: true,
             parent_matches: true,
             retained_by_wildcard: true,

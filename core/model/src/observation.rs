@@ -48,7 +48,7 @@ pub enum Fact {
         /// Why.
         reason: DisconnectReason,
     },
-    /// The device published messages that were accepted.
+    /// The device published messages that were accepted, or refused for their number alone.
     Published(Published),
     /// Messages were delivered to the device.
     Received {
@@ -66,7 +66,7 @@ pub enum Fact {
     },
 }
 
-/// Accepted messages of one second.
+/// Messages of one second, accepted or refused for their number alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// How many, at least 1.

@@ -165,6 +165,8 @@ reasons!(
         Expired = "expired",
         /// The client does not take packets of its size.
         TooLarge = "too_large",
+        /// Its client publishes faster than it may.
+        TooFast = "too_fast",
         /// The session ended while it waited.
         SessionEnded = "session_ended",
         /// There is no room for another retained message.

@@ -59,6 +59,7 @@ retained_bytes_max = 17
 keep_alive_s_max = 60
 keep_alive_s_min = 19
 half_open_per_source_max = 20
+publishes_per_s_max = 21
 [[mqtt.listener]]
 listen = "0.0.0.0:443"
 [[mqtt.listener]]

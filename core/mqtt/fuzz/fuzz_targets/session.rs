@@ -4,7 +4,8 @@
 //! are lost and made again on other terms. A naive account of what is open on the wire is kept beside
 //! the session. The laws: nothing panics; what the session sends is a packet of the version; no
 //! packet id is given out while it is open, and no more are open than the client takes; a topic alias
-//! is set up before it stands alone; a QoS 2 publish is fresh once until it is released.
+//! is set up before it stands alone; a QoS 2 publish is fresh once until it is released; no more
+//! publishes keep the pace than the time since the connection began has room for.
 #![no_main]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ use picket_model::limits::MqttLimits;
 use picket_mqtt::codec::{self, PacketType, PublishRef};
 use picket_mqtt::packet::{Connect, ConnectProperties};
 use picket_mqtt::session::{
-    AfterDecision, Arrival, End, Output, Request, Sent, Session, SessionState, Terms,
+    AfterDecision, Arrival, End, Output, Pace, Request, Sent, Session, SessionState, Terms,
     UNRELEASED_MAX_V311,
 };
 use picket_mqtt::{
@@ -67,6 +68,9 @@ struct World {
     unreleased: BTreeSet<u16>,
     /// How many of them were taken on this connection, released ones included.
     taken: usize,
+    /// When this connection began, and how many publishes kept its pace.
+    began_at: Timestamp,
+    in_pace: i64,
     buffer: Vec<u8>,
 }
 
@@ -99,6 +103,7 @@ fn terms(script: &mut Script<'_>) -> Terms {
         inflight_max: 4,
         topic_aliases_max: 2,
         exactly_once: flags & 32 == 0,
+        publishes_per_s_max: if flags & 64 == 0 { 0 } else { 3 },
         ..MqttLimits::default()
     };
     Terms::settle(&connect, &limits).0
@@ -117,6 +122,8 @@ impl World {
             aliases: BTreeMap::new(),
             unreleased: BTreeSet::new(),
             taken: 0,
+            began_at: now,
+            in_pace: 0,
             buffer: Vec::new(),
         }
     }
@@ -146,6 +153,8 @@ impl World {
             aliases: BTreeMap::new(),
             unreleased,
             taken: 0,
+            began_at: now,
+            in_pace: 0,
             buffer: Vec::new(),
         };
         let mut out = Vec::new();
@@ -281,15 +290,19 @@ impl World {
                         Err(_) => false,
                     },
                 };
-                let refused = !known || decides & 1 != 0;
-                let reason = match refused {
-                    true => ReasonCode::NOT_AUTHORIZED,
-                    false => ReasonCode::SUCCESS,
+                let is_denied = !known || decides & 1 != 0;
+                let reason = match undecided.pace() {
+                    _ if is_denied => ReasonCode::NOT_AUTHORIZED,
+                    Pace::Exceeded => ReasonCode::QUOTA_EXCEEDED,
+                    Pace::Kept => ReasonCode::SUCCESS,
                 };
+                self.see_pace(undecided.pace());
+                let refused = reason.is_error();
                 let qos = publish.qos;
                 match self.session.publish_decided(undecided, reason, &mut out) {
-                    AfterDecision::Close(_) => {
-                        assert!(refused);
+                    AfterDecision::Close(code) => {
+                        assert!(refused && code == reason);
+                        assert!(is_denied || qos > QoS::AtMostOnce, "it may be lost");
                         Some(End::Abnormal)
                     }
                     AfterDecision::GoOn => {
@@ -304,6 +317,16 @@ impl World {
         };
         self.see(out);
         end
+    }
+
+    fn see_pace(&mut self, pace: Pace) {
+        let Some(per_s_max) = self.session.terms().publishes_per_s_max else {
+            assert_eq!(pace, Pace::Kept);
+            return;
+        };
+        self.in_pace += i64::from(pace == Pace::Kept);
+        let room = i64::from(per_s_max.get()) * (1000 + self.now.millis_since(self.began_at));
+        assert!(self.in_pace * 1000 <= room);
     }
 
     fn packet(&mut self, frame: &codec::Frame<'_>) -> Option<End> {

@@ -12,6 +12,7 @@
 
 mod alias;
 mod inflight;
+mod pace;
 mod terms;
 
 #[cfg(test)]
@@ -24,6 +25,8 @@ use picket_model::Timestamp;
 
 use self::alias::{ReceiveAliases, SendAliases};
 use self::inflight::{Stage, Window};
+pub use self::pace::Pace;
+use self::pace::PublishPace;
 pub use self::terms::{PACKET_OVERHEAD_BYTES, Terms, UNRELEASED_MAX_V311, packet_bytes_max};
 use crate::codec::{PublishParts, PublishRef, encode, encode_publish};
 use crate::packet::{
@@ -59,6 +62,8 @@ pub struct Session {
     /// QoS 2 publishes that may wait for their release: those that waited when the connection began
     /// do not count against what it agreed on.
     unreleased_max: usize,
+    /// Where there is a bound on how fast the client may publish.
+    pace: Option<PublishPace>,
     receive_aliases: ReceiveAliases,
     send_aliases: SendAliases,
 }
@@ -129,6 +134,15 @@ impl Output {
 pub struct Undecided {
     qos: QoS,
     packet_id: Option<PacketId>,
+    pace: Pace,
+}
+
+impl Undecided {
+    /// Whether it comes at the pace agreed on. Where it does not, the decision is
+    /// [`ReasonCode::QUOTA_EXCEEDED`] at best.
+    pub const fn pace(&self) -> Pace {
+        self.pace
+    }
 }
 
 /// What a PUBLISH is to the session.
@@ -252,6 +266,7 @@ impl Session {
             will,
             heard_at: now,
             unreleased_max,
+            pace: terms.publishes_per_s_max.map(|per_s_max| PublishPace::new(per_s_max, now)),
             receive_aliases: ReceiveAliases::new(terms.receive_aliases_max),
             send_aliases: SendAliases::new(terms.send_aliases_max),
         };
@@ -347,20 +362,19 @@ impl Session {
             // mqtt-5 [MQTT-3.2.2-11]
             return Err(ProtocolError::Qos { max: self.terms.qos_max });
         }
-        let undecided = Undecided { qos: publish.qos, packet_id: publish.packet_id };
-        let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id) else {
-            return Ok(Arrival::Fresh(undecided));
-        };
-        if self.state.unreleased.contains(&packet_id) {
-            // mqtt-3.1.1 [MQTT-4.3.3-2], mqtt-5 [MQTT-4.3.3-10]
-            out.push(Output::Packet(Packet::PubRec(Ack::new(packet_id, ReasonCode::SUCCESS))));
-            return Ok(Arrival::Again);
+        if let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id) {
+            if self.state.unreleased.contains(&packet_id) {
+                // mqtt-3.1.1 [MQTT-4.3.3-2], mqtt-5 [MQTT-4.3.3-10]
+                out.push(Output::Packet(Packet::PubRec(Ack::new(packet_id, ReasonCode::SUCCESS))));
+                return Ok(Arrival::Again);
+            }
+            if self.state.unreleased.len() >= self.unreleased_max {
+                // mqtt-5 [MQTT-3.3.4-7]
+                return Err(ProtocolError::ReceiveMaximum { max: self.terms.receive_max });
+            }
         }
-        if self.state.unreleased.len() >= self.unreleased_max {
-            // mqtt-5 [MQTT-3.3.4-7]
-            return Err(ProtocolError::ReceiveMaximum { max: self.terms.receive_max });
-        }
-        Ok(Arrival::Fresh(undecided))
+        let pace = self.pace.as_mut().map_or(Pace::Kept, |pace| pace.publish(now));
+        Ok(Arrival::Fresh(Undecided { qos: publish.qos, packet_id: publish.packet_id, pace }))
     }
 
     /// Acknowledges a PUBLISH as it was decided: [`ReasonCode::SUCCESS`] or why not.
@@ -372,7 +386,9 @@ impl Session {
     ) -> AfterDecision {
         let refused = reason.is_error();
         let Some(packet_id) = undecided.packet_id else {
-            return if refused { AfterDecision::Close(reason) } else { AfterDecision::GoOn };
+            // Being too much is no reason to close: at QoS 0 a message may be lost.
+            let closes = refused && reason != ReasonCode::QUOTA_EXCEEDED;
+            return if closes { AfterDecision::Close(reason) } else { AfterDecision::GoOn };
         };
         if refused && self.terms.version == Version::V311 {
             // mqtt-3.1.1 [MQTT-3.3.5-2]: acknowledge or close, and an acknowledgement would lie.

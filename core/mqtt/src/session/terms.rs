@@ -39,6 +39,9 @@ pub struct Terms {
     pub receive_aliases_max: u16,
     /// Largest packet that the client takes, in bytes.
     pub send_bytes_max: u32,
+    /// Publishes that the client may send in a second; `None` where there is no bound. A message
+    /// sent again that was taken before is none.
+    pub publishes_per_s_max: Option<NonZeroU32>,
     /// Highest QoS that is spoken, both ways.
     pub qos_max: QoS,
 }
@@ -80,6 +83,7 @@ impl Terms {
             send_aliases_max: asked.topic_alias_max.unwrap_or(0).min(limits.topic_aliases_max),
             receive_aliases_max: if is_v5 { limits.topic_aliases_max } else { 0 },
             send_bytes_max: asked.packet_bytes_max.map_or(u32::MAX, NonZeroU32::get),
+            publishes_per_s_max: NonZeroU32::new(limits.publishes_per_s_max),
             qos_max: if limits.exactly_once { QoS::ExactlyOnce } else { QoS::AtLeastOnce },
         };
         let packet_bytes_max = u32::try_from(packet_bytes_max(limits)).unwrap_or(u32::MAX);

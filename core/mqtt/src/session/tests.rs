@@ -92,6 +92,57 @@ fn a_refused_publish_closes_where_no_packet_can_say_so() {
     assert_eq!(decide(Version::V5, QoS::ExactlyOnce), (AfterDecision::GoOn, vec![true]));
 }
 
+/// What is too much is lost at QoS 0, told where a packet can say so, and closes where none can.
+#[test]
+fn publishes_beyond_the_pace_are_refused() {
+    let decide = |version, qos| {
+        let mut session =
+            session(Terms { publishes_per_s_max: NonZeroU32::new(2), ..terms(version) });
+        let mut out = Vec::new();
+        let mut publish = |id| {
+            let arrival = session.publish_arrived(&publish(qos, id, b""), START, &mut out);
+            let Ok(Arrival::Fresh(undecided)) = arrival else { panic!("{arrival:?}") };
+            let (pace, reason) = match undecided.pace() {
+                Pace::Kept => (Pace::Kept, ReasonCode::SUCCESS),
+                Pace::Exceeded => (Pace::Exceeded, ReasonCode::QUOTA_EXCEEDED),
+            };
+            (pace, session.publish_decided(undecided, reason, &mut out))
+        };
+        assert_eq!([publish(1), publish(2)], [(Pace::Kept, AfterDecision::GoOn); 2]);
+        let (pace, after) = publish(3);
+        assert_eq!(pace, Pace::Exceeded);
+        (after, out.len())
+    };
+    let (go_on, close) = (AfterDecision::GoOn, AfterDecision::Close(ReasonCode::QUOTA_EXCEEDED));
+    assert_eq!(decide(Version::V311, QoS::AtMostOnce), (go_on, 0));
+    assert_eq!(decide(Version::V311, QoS::AtLeastOnce), (close, 2));
+    assert_eq!(decide(Version::V311, QoS::ExactlyOnce), (close, 2));
+    assert_eq!(decide(Version::V5, QoS::AtMostOnce), (go_on, 0));
+    assert_eq!(decide(Version::V5, QoS::AtLeastOnce), (go_on, 3));
+    assert_eq!(decide(Version::V5, QoS::ExactlyOnce), (go_on, 3));
+}
+
+#[test]
+fn what_is_sent_again_does_not_count_for_the_pace() {
+    let mut session =
+        session(Terms { publishes_per_s_max: NonZeroU32::new(2), ..terms(Version::V5) });
+    let mut out = Vec::new();
+    let mut arrive = |session: &mut Session, id| {
+        let at_2 = publish(QoS::ExactlyOnce, id, b"");
+        let arrival = session.publish_arrived(&at_2, START, &mut out).unwrap();
+        let Arrival::Fresh(undecided) = arrival else { return None };
+        let pace = undecided.pace();
+        let _ = session.publish_decided(undecided, ReasonCode::SUCCESS, &mut out);
+        Some(pace)
+    };
+    assert_eq!(arrive(&mut session, 1), Some(Pace::Kept));
+    for _ in 0..5 {
+        assert_eq!(arrive(&mut session, 1), None);
+    }
+    assert_eq!(arrive(&mut session, 2), Some(Pace::Kept));
+    assert_eq!(arrive(&mut session, 3), Some(Pace::Exceeded));
+}
+
 /// mqtt-5 [MQTT-3.3.4-7]
 #[test]
 fn more_unreleased_publishes_than_agreed_are_a_protocol_error() {

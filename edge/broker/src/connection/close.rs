@@ -21,6 +21,8 @@ pub(super) enum Close {
     ProtocolError(ProtocolError),
     /// A request was denied, and no packet could say so.
     RequestDenied,
+    /// It publishes faster than it may, and no packet could say so.
+    TooFast,
     /// It may not stay.
     NoRight(DisconnectReason, String),
     /// Somebody wants it gone.
@@ -58,6 +60,11 @@ impl Close {
                 let code = ReasonCode::NOT_AUTHORIZED;
                 let why = "a request was denied".to_owned();
                 (DisconnectReason::Forbidden, Some(code), End::Abnormal, why)
+            }
+            Self::TooFast => {
+                let code = ReasonCode::QUOTA_EXCEEDED;
+                let why = "it publishes faster than it may".to_owned();
+                (DisconnectReason::Throttled, Some(code), End::Abnormal, why)
             }
             Self::NoRight(reason, why) => {
                 (reason, Some(ReasonCode::NOT_AUTHORIZED), End::Denied, why)

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use picket_mqtt::codec::{Frame, PublishRef};
-use picket_mqtt::session::{AfterDecision, Arrival, Session, Undecided};
+use picket_mqtt::session::{AfterDecision, Arrival, Pace, Session, Undecided};
 use picket_mqtt::{DecodeError, Message, ProtocolError, ReasonCode, TopicError};
 use tracing::info;
 
 use super::{Close, Connection, HOLD_MS, Held};
 use crate::authorize::{Denial, Fresh, PublishTopic, PublishTopics, TopicText};
-use crate::metrics::{Broken, Reported};
+use crate::metrics::{Broken, Dropped, Reported};
 use crate::reports::Arrived;
 use crate::retained::Owner;
 use crate::router::Flags;
@@ -57,18 +57,23 @@ impl<IO> Connection<IO> {
                 };
             }
         };
-        let reason = match self.decide_and_route(&publish) {
+        let reason = match self.decide_and_route(&publish, undecided.pace()) {
             Ok(reason) => reason,
             Err(BadTopic::ProtocolError(error)) => return Err(protocol_error(error)),
             Err(BadTopic::Name(error)) => return self.refuse_topic(undecided, error),
         };
         match self.session.publish_decided(undecided, reason, &mut self.out) {
             AfterDecision::GoOn => Ok(()),
+            AfterDecision::Close(ReasonCode::QUOTA_EXCEEDED) => Err(Close::TooFast),
             AfterDecision::Close(_) => Err(Close::RequestDenied),
         }
     }
 
-    fn decide_and_route(&mut self, publish: &PublishRef<'_>) -> Result<ReasonCode, BadTopic> {
+    fn decide_and_route(
+        &mut self,
+        publish: &PublishRef<'_>,
+        pace: Pace,
+    ) -> Result<ReasonCode, BadTopic> {
         let topic = topic(&mut self.publishing, &mut self.session, publish)?;
         let properties = publish.properties.as_ref().map(|given| &given.message);
         let response_topic = properties.and_then(|given| given.response_topic.as_ref());
@@ -98,6 +103,11 @@ impl<IO> Connection<IO> {
         let slices = topic.slices(self.tally.slices(), &self.client);
         let flush = self.tally.published(self.at, bytes, &topic.name, slices);
         self.flush_now |= flush == Flush::Now;
+        if pace == Pace::Exceeded {
+            // Decided and counted all the same: a flood must not hide from Detect behind its bound.
+            self.shared.metrics.drop_message(Dropped::TooFast);
+            return Ok(ReasonCode::QUOTA_EXCEEDED);
+        }
         let report = topic.report.clone();
         if report.is_some() && publish.retain {
             // Nobody reports again what was so once, as a retained message would. It is counted

@@ -24,6 +24,10 @@ fn what_is_narrower_already_stays() {
     assert_eq!((aws.payload_bytes_max, aws.subscriptions_max, aws.topic_levels_max), (9, 2, 3));
     assert_eq!((aws.keep_alive_s_min, aws.keep_alive_s_max), (30, 60));
     assert_eq!((aws.filters_per_subscribe_max, aws.topic_bytes_max), (8, 256));
+    let per_s = |publishes_per_s_max| {
+        MqttLimits { publishes_per_s_max, ..narrow }.within_aws().publishes_per_s_max
+    };
+    assert_eq!([0, 99, 101].map(per_s), [100, 99, 100]);
     assert_eq!(aws.within_aws(), aws);
 }
 

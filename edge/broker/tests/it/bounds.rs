@@ -1,14 +1,155 @@
-//! Bounds on what all sessions hold together.
+//! Bounds on what a client may ask for, and on what all of them hold together.
 
-use picket_mqtt::packet::{Connect, Packet, Version};
+use picket_model::{DisconnectReason, Fact, Observation};
+use picket_mqtt::packet::{Connect, Packet, Publish, Version};
+use picket_mqtt::session::UNRELEASED_MAX_V311;
 use picket_mqtt::{QoS, ReasonCode};
 
-use crate::peer::{Peer, connect, id, will};
-use crate::testbed::Testbed;
+use crate::peer::{Peer, connect, id, publish, will};
+use crate::testbed::{Testbed, all_but};
 
 fn kept(connect: &mut Connect) {
     connect.clean_start = false;
     connect.properties.session_expiry_s = Some(100);
+}
+
+/// Publishes in one go at a QoS, each with an id of its own.
+async fn flood(peer: &mut Peer, qos: QoS, n: u16) {
+    let packets = (1..=n).map(|number| {
+        let packet_id = (qos > QoS::AtMostOnce).then(|| id(number));
+        Packet::Publish(Box::new(Publish { packet_id, ..publish("t", "x", qos) }))
+    });
+    peer.send_all(packets).await;
+}
+
+/// A watcher, and a bed where a connection may publish once a second.
+async fn slow_bed() -> (Testbed, Peer) {
+    let bed = Testbed::with(|limits| limits.publishes_per_s_max = 1).await;
+    let mut watcher = bed.plain_peer("watcher").await;
+    watcher.subscribe("t", QoS::AtLeastOnce).await;
+    (bed, watcher)
+}
+
+const TOO_FAST: &str = r#"dropped_total{reason="too_fast"}"#;
+
+/// How many of a device's messages Detect was told of; waits for as many as are given.
+async fn told_of(bed: &Testbed, device: &str, n: u64) {
+    let count = |all: &[Observation]| -> u64 {
+        let of_device = all.iter().filter(|it| it.device.as_str() == device);
+        of_device.map(|it| if let Fact::Published(it) = &it.fact { it.count } else { 0 }).sum()
+    };
+    bed.observed("all that was published", |all| count(all) == n).await;
+}
+
+#[tokio::test]
+async fn mqtt_5_is_told_what_it_publishes_too_fast() {
+    let (bed, mut watcher) = slow_bed().await;
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let client = format!("at-{}", qos.as_u8());
+        let mut peer = bed.plain_peer(&client).await;
+        let before = bed.counter(TOO_FAST);
+        flood(&mut peer, qos, 10).await;
+        let mut n_refused = 0;
+        for number in 1..=10 {
+            let (Packet::PubAck(ack) | Packet::PubRec(ack)) = peer.expect().await else {
+                panic!("no answer")
+            };
+            assert_eq!(ack.packet_id, id(number));
+            let is_refused = ack.reason == ReasonCode::QUOTA_EXCEEDED;
+            assert!(is_refused || ack.reason == ReasonCode::SUCCESS, "{}", ack.reason);
+            assert!(!is_refused || number > 1, "the first one is in time");
+            n_refused += u64::from(is_refused);
+        }
+        assert!(n_refused > 0);
+        assert_eq!(bed.counter(TOO_FAST) - before, n_refused);
+        for _ in n_refused..10 {
+            assert_eq!(watcher.received().await, "t x");
+        }
+        watcher.expect_nothing().await;
+        // It hides nothing from Detect.
+        told_of(&bed, &client, 10).await;
+        peer.expect_nothing().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_published_too_fast_at_qos_0_is_discarded() {
+    let (bed, mut watcher) = slow_bed().await;
+    for version in [Version::V311, Version::V5] {
+        let client = format!("{version:?}");
+        let mut peer = Peer::plain(bed.plain).await;
+        peer.connect(connect(&client, version)).await;
+        let before = bed.counter(TOO_FAST);
+        flood(&mut peer, QoS::AtMostOnce, 10).await;
+        peer.expect_nothing().await;
+        let n_refused = bed.counter(TOO_FAST) - before;
+        assert!((1..10).contains(&n_refused), "{n_refused}");
+        for _ in n_refused..10 {
+            assert_eq!(watcher.received().await, "t x");
+        }
+        watcher.expect_nothing().await;
+        told_of(&bed, &client, 10).await;
+    }
+}
+
+#[tokio::test]
+async fn mqtt_3_1_1_is_closed_where_no_packet_can_say_no() {
+    let (bed, mut watcher) = slow_bed().await;
+    for (n_closed, qos) in [(1, QoS::AtLeastOnce), (2, QoS::ExactlyOnce)] {
+        let mut peer = Peer::plain(bed.plain).await;
+        peer.connect(connect("old", Version::V311)).await;
+        flood(&mut peer, qos, 10).await;
+        let mut n_taken = 0;
+        while let Some(packet) = peer.next().await {
+            assert!(matches!(packet, Packet::PubAck(_) | Packet::PubRec(_)), "{packet:?}");
+            n_taken += 1;
+        }
+        assert!((1..10).contains(&n_taken), "{n_taken}");
+        for _ in 0..n_taken {
+            assert_eq!(watcher.received().await, "t x");
+        }
+        watcher.expect_nothing().await;
+        bed.counted(r#"disconnects_total{reason="THROTTLED"}"#, n_closed).await;
+        assert_eq!(bed.counter(TOO_FAST), n_closed);
+    }
+    let throttled = |fact: &Fact| matches!(fact, Fact::Disconnected { reason, .. } if *reason == DisconnectReason::Throttled);
+    bed.fact("old", throttled).await;
+}
+
+/// Who floods what it may not publish is denied, and Detect is told of denials.
+#[tokio::test]
+async fn a_flood_of_denied_messages_stays_one_of_denials() {
+    let bed = Testbed::with(|limits| limits.publishes_per_s_max = 1).await;
+    let device = bed.device("device", &all_but("iot:Publish", "topic/t"));
+    let mut peer = bed.tls_peer(&device, "device").await;
+    flood(&mut peer, QoS::AtLeastOnce, 10).await;
+    for _ in 0..10 {
+        let Packet::PubAck(ack) = peer.expect().await else { panic!("no answer") };
+        assert_eq!(ack.reason, ReasonCode::NOT_AUTHORIZED);
+    }
+    assert_eq!(bed.counter(TOO_FAST), 0);
+    assert_eq!(bed.counter(r#"denied_total{action="iot:Publish"}"#), 10);
+}
+
+/// MQTT 3.1.1 has no receive maximum to agree on.
+#[tokio::test]
+async fn qos_2_publishes_without_release_have_a_bound_in_mqtt_3_1_1() {
+    let bed = Testbed::new().await;
+    let mut peer = Peer::plain(bed.plain).await;
+    peer.connect(connect("old", Version::V311)).await;
+    for _ in 0..2 {
+        flood(&mut peer, QoS::ExactlyOnce, UNRELEASED_MAX_V311).await;
+    }
+    for _ in 0..2 * u32::from(UNRELEASED_MAX_V311) {
+        assert!(matches!(peer.expect().await, Packet::PubRec(_)));
+    }
+    let one_more = Publish {
+        packet_id: Some(id(UNRELEASED_MAX_V311 + 1)),
+        ..publish("t", "x", QoS::ExactlyOnce)
+    };
+    peer.send(Packet::Publish(Box::new(one_more))).await;
+    assert_eq!(peer.closed().await, None);
+    bed.counted(r#"protocol_errors_total{reason="receive_maximum"}"#, 1).await;
 }
 
 #[tokio::test]

@@ -120,6 +120,13 @@ impl Peer {
         self.send_bytes(&bytes).await;
     }
 
+    /// Sends packets in one go, so that the server reads them at once.
+    pub(crate) async fn send_all(&mut self, packets: impl Iterator<Item = Packet>) {
+        let mut bytes = BytesMut::new();
+        packets.for_each(|packet| codec::encode(&packet, self.version, &mut bytes));
+        self.send_bytes(&bytes).await;
+    }
+
     /// The next packet; `None` once the server has closed.
     pub(crate) async fn next(&mut self) -> Option<Packet> {
         loop {

@@ -78,6 +78,8 @@ keys! {
     keep_alive_s_max: 1..=u16::MAX as i64,
     keep_alive_s_min: 1..=u16::MAX as i64,
     half_open_per_source_max: 1..=10_000_000,
+    // 0 is no bound; a million a second is more than a connection carries.
+    publishes_per_s_max: 0..=1_000_000,
 }
 
 /// Reads the keys over `limits`.
