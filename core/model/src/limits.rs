@@ -118,7 +118,8 @@ pub struct MqttLimits {
     pub payload_bytes_max: usize,
     /// Open connections in all. Default 100,000: at 14 KB each, 1.4 GB.
     pub connections_max: usize,
-    /// Sessions kept for absent clients. Default 100,000.
+    /// Sessions that outlive their connections, those of connected clients included: a place that is
+    /// promised is there. Default 200,000, one for each connection and as many of absent clients.
     pub sessions_max: usize,
     /// Time for TLS handshake and CONNECT together, in milliseconds. Default 10 s.
     pub connect_timeout_ms: u64,
@@ -212,7 +213,7 @@ impl Default for MqttLimits {
         Self {
             payload_bytes_max: 128 * 1024,
             connections_max: 100_000,
-            sessions_max: 100_000,
+            sessions_max: 200_000,
             connect_timeout_ms: 10_000,
             inflight_max: 100,
             queue_messages_max: 1_000,

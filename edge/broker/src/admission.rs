@@ -63,7 +63,7 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    fn new(reason: Refused, detail: impl ToString) -> Self {
+    pub(crate) fn new(reason: Refused, detail: impl ToString) -> Self {
         Self { reason, detail: detail.to_string(), device: None }
     }
 
@@ -84,6 +84,7 @@ impl Refusal {
             | Refused::InactiveCertificate
             | Refused::ExpiredCertificate => (Some(5), Some(ReasonCode::NOT_AUTHORIZED)),
             Refused::Unavailable => (Some(3), Some(ReasonCode::SERVER_UNAVAILABLE)),
+            Refused::SessionsFull => (Some(3), Some(ReasonCode::QUOTA_EXCEEDED)),
             Refused::Stopping => (Some(3), Some(ReasonCode::SERVER_SHUTTING_DOWN)),
             // mqtt-3.1.1 [MQTT-3.2.2-6]
             Refused::Will => (None, Some(ReasonCode::TOPIC_NAME_INVALID)),

@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) half_open: Arc<HalfOpen>,
     /// One for each connection that may be open.
     pub(crate) places: Arc<Semaphore>,
+    /// One for each session that may outlive its connection.
+    pub(crate) session_places: Arc<Semaphore>,
     pub(crate) stopping: watch::Sender<bool>,
     /// Wakes whoever looks after sessions and wills that wait for a moment to come.
     pub(crate) janitor: Notify,
@@ -150,6 +152,9 @@ impl Broker {
             monotonic: Monotonic::new(),
             half_open: Arc::new(HalfOpen::new(&config.limits)),
             places: Arc::new(Semaphore::new(places(&config.limits) as usize)),
+            session_places: Arc::new(Semaphore::new(
+                config.limits.sessions_max.min(Semaphore::MAX_PERMITS),
+            )),
             janitor: Notify::new(),
             stopping,
             sweep,

@@ -19,7 +19,7 @@ use crate::broker::Shared;
 use crate::connection::{Beginning, Connection};
 use crate::metrics::Refused;
 use crate::presence::Presence;
-use crate::sessions::{self, Lease};
+use crate::sessions::{self, Claimed, Lease, NoPlace};
 use crate::wire::{Turn, Wire};
 
 /// CONNACK of MQTT 3.1 and 3.1.1 for a protocol version that is not spoken here.
@@ -64,8 +64,12 @@ pub(crate) async fn greet<IO: AsyncRead + AsyncWrite + Unpin>(
     };
     let version = connect.version;
     let client_id = connect.client_id.clone();
-    match admit(shared, &peer, connect).await {
-        Ok(admitted) => Ok(begin(shared, peer, admitted, wire).await),
+    let admitted = match admit(shared, &peer, connect).await {
+        Ok(admitted) => claim(shared, admitted).await,
+        Err(refusal) => Err(refusal),
+    };
+    match admitted {
+        Ok((admitted, claimed)) => Ok(begin(shared, peer, admitted, claimed, wire).await),
         Err(refusal) => {
             if let Some(code) = refusal.code(version) {
                 let connack = ConnAck {
@@ -149,21 +153,48 @@ async fn read_connect<IO: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Takes the client id, resumes what there is to resume, and answers.
+/// Takes the client id, and a place for the session if it is to outlive the connection.
+///
+/// Nobody is promised what will not be: without a place an MQTT 5 client is told that its session
+/// ends with its connection, and one of MQTT 3.1.1, which cannot be told, is refused.
+async fn claim(
+    shared: &Arc<Shared>,
+    mut admitted: Admitted,
+) -> Result<(Admitted, Claimed), Refusal> {
+    let Admitted { client, principal, access, terms, told, clean_start, .. } = &mut admitted;
+    let mut claimed = sessions::claim(shared, client, principal, *clean_start).await;
+    if terms.session_expiry_s == 0 {
+        claimed.lease.give_up_place();
+    } else if let Err(NoPlace) = claimed.lease.reserve_place() {
+        if terms.version == Version::V311 {
+            let refusal = Refusal::new(
+                Refused::SessionsFull,
+                "as many sessions as are allowed may outlive their connections",
+            );
+            return Err(Refusal { device: Some(access.device.clone()), ..refusal });
+        }
+        // mqtt-5 section 3.2.2.3.2
+        told.session_expiry_s = Some(0);
+        terms.session_expiry_s = 0;
+        shared.metrics.sessions_not_kept.inc();
+    }
+    Ok((admitted, claimed))
+}
+
+/// Resumes what there is to resume, and answers.
 async fn begin<IO>(
     shared: &Arc<Shared>,
     peer: Peer,
     admitted: Admitted,
+    claimed: Claimed,
     mut wire: Wire<IO>,
 ) -> Box<Connection<IO>> {
-    let Admitted { client, principal, watch, access, terms, told, will, clean_start, expires_at } =
-        admitted;
+    let Admitted { client, principal, watch, access, terms, told, will, expires_at, .. } = admitted;
     let observe = |fact| {
         let device = access.device.clone();
         shared.observe(Observation { at: (shared.clock)(), device, slice: None, fact })
     };
     observe(Fact::ConnectionAttempted { source: peer.source, accepted: true }).await;
-    let claimed = sessions::claim(shared, &client, &principal, clean_start).await;
     let mut lease = claimed.lease;
     let presence = Presence::begin(shared, &access.device, &client, peer.source).await;
     let last_will = shared.wills.take(claimed.ended.unwrap_or(lease.mailbox.session));

@@ -21,7 +21,7 @@ pub(crate) struct Metrics {
     pub(crate) refused: Family<RefusedLabel, Counter>,
     /// Connections that ended after they had been let in.
     pub(crate) disconnected: Family<DisconnectLabel, Counter>,
-    /// Connections closed because they broke the protocol or a limit.
+    /// What broke the protocol or a limit; most of it closes the connection.
     pub(crate) protocol_errors: Family<BrokenLabel, Counter>,
     /// Packets from clients.
     pub(crate) packets_in: Counter,
@@ -45,6 +45,8 @@ pub(crate) struct Metrics {
     pub(crate) retained_bytes: Gauge<u64, AtomicU64>,
     /// Sessions kept for absent clients.
     pub(crate) sessions_kept: Gauge,
+    /// Clients that were told that their session ends with their connection, for want of room.
+    pub(crate) sessions_not_kept: Counter,
     /// Reserved for what waits for clients.
     pub(crate) queues_bytes: Gauge<u64, AtomicU64>,
     /// Filters not subscribed to for want of room.
@@ -129,6 +131,8 @@ reasons!(
         ExpiredCertificate = "expired_certificate",
         /// The policies deny iot:Connect.
         Denied = "denied",
+        /// There is no room for another session that outlives its connection.
+        SessionsFull = "sessions_full",
         /// The registry cannot be read.
         Unavailable = "registry_unavailable",
         /// The server is stopping.
@@ -199,6 +203,8 @@ reasons!(
         Protocol = "protocol",
         /// A topic name that is not acceptable.
         TopicName = "topic_name",
+        /// A topic filter that is not acceptable.
+        TopicFilter = "topic_filter",
         /// A topic alias outside what was agreed.
         TopicAlias = "topic_alias",
         /// More unacknowledged publishes than agreed.
@@ -224,7 +230,7 @@ impl Metrics {
         registry.register("disconnects", "Connections ended", m.disconnected.clone());
         registry.register(
             "protocol_errors",
-            "Connections closed because they broke the protocol or a limit",
+            "Packets that broke the protocol or a limit; most of them close the connection",
             m.protocol_errors.clone(),
         );
         registry.register("packets_in", "Packets from clients", m.packets_in.clone());
@@ -246,6 +252,11 @@ impl Metrics {
             m.retained_bytes.clone(),
         );
         registry.register("sessions_kept", "Sessions of absent clients", m.sessions_kept.clone());
+        registry.register(
+            "sessions_not_kept",
+            "Clients told that their session ends with their connection, for want of room",
+            m.sessions_not_kept.clone(),
+        );
         registry.register(
             "queues_bytes",
             "Memory reserved for what waits for clients",

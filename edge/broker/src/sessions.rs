@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use picket_model::{ClientId, Timestamp};
 use picket_mqtt::TopicFilter;
 use picket_mqtt::session::{KeptSession, SessionState};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::debug;
 
 use crate::bringing::Bringing;
@@ -60,6 +60,7 @@ pub(crate) struct Kept {
     bringing: Bringing,
     session: KeptSession,
     principal: Principal,
+    place: OwnedSemaphorePermit,
 }
 
 /// Why a connection has to go.
@@ -83,9 +84,15 @@ pub(crate) struct Lease {
     pub(crate) bringing: Bringing,
     pub(crate) kick: watch::Receiver<Option<Kick>>,
     keep: Option<(KeptSession, Principal)>,
+    /// Among the sessions that may outlive their connections.
+    place: Option<OwnedSemaphorePermit>,
     /// Dropped last, when the client id is free.
     _over: watch::Sender<()>,
 }
+
+/// As many sessions as are allowed may outlive their connections already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoPlace;
 
 /// What a connection begins with.
 pub(crate) struct Claimed {
@@ -219,8 +226,10 @@ impl Inner {
 
     fn begin(&mut self, shared: &Arc<Shared>, client: &ClientId, kept: Option<Kept>) -> Claimed {
         let resumed = kept.is_some();
-        let (mailbox, subscriptions, bringing, state) = match kept {
-            Some(kept) => (kept.mailbox, kept.subscriptions, kept.bringing, kept.session.state),
+        let (mailbox, subscriptions, bringing, state, place) = match kept {
+            Some(Kept { mailbox, subscriptions, bringing, session, principal: _, place }) => {
+                (mailbox, subscriptions, bringing, session.state, Some(place))
+            }
             None => {
                 let key = SessionKey(shared.sessions.next_key.fetch_add(1, Ordering::Relaxed));
                 let limits = &shared.config.limits;
@@ -228,7 +237,7 @@ impl Inner {
                 let budget = Arc::clone(&shared.queues);
                 let mailbox = Mailbox::new(key, messages_max, bytes_max, budget);
                 let (subscriptions, bringing) = Default::default();
-                (Arc::new(mailbox), subscriptions, bringing, SessionState::default())
+                (Arc::new(mailbox), subscriptions, bringing, SessionState::default(), None)
             }
         };
         mailbox.set_online(true);
@@ -243,6 +252,7 @@ impl Inner {
             bringing,
             kick: kicked,
             keep: None,
+            place,
             _over: over,
         };
         Claimed { lease, state, resumed, ended: None }
@@ -267,7 +277,21 @@ impl Lease {
         self.subscriptions.remove(filter).is_some()
     }
 
-    /// Says that the session is to be kept when the lease is dropped.
+    /// Finds a place for a session that is to outlive its connection, unless it has one from before.
+    pub(crate) fn reserve_place(&mut self) -> Result<(), NoPlace> {
+        if self.place.is_none() {
+            let places = Arc::clone(&self.shared.session_places);
+            self.place = Some(places.try_acquire_owned().map_err(|_| NoPlace)?);
+        }
+        Ok(())
+    }
+
+    /// Gives the place up: the session ends with its connection.
+    pub(crate) fn give_up_place(&mut self) {
+        self.place = None;
+    }
+
+    /// Says that the session is to be kept when the lease is dropped. It has a place reserved.
     pub(crate) fn keep(&mut self, session: KeptSession, principal: Principal) {
         self.keep = Some((session, principal));
     }
@@ -279,15 +303,14 @@ impl Drop for Lease {
         self.mailbox.set_online(false);
         let mut inner = shared.sessions.lock();
         inner.slots.remove(&self.client);
-        let has_room = inner.expiries.len() < shared.config.limits.sessions_max;
-        match self.keep.take().filter(|_| has_room) {
-            Some((session, principal)) => {
+        match self.keep.take().zip(self.place.take()) {
+            Some(((session, principal), place)) => {
                 let key = (session.until, self.mailbox.session);
                 inner.expiries.insert(key, self.client.clone());
                 let mailbox = Arc::clone(&self.mailbox);
                 let subscriptions = std::mem::take(&mut self.subscriptions);
                 let bringing = std::mem::take(&mut self.bringing);
-                let kept = Kept { mailbox, subscriptions, bringing, session, principal };
+                let kept = Kept { mailbox, subscriptions, bringing, session, principal, place };
                 inner.slots.insert(self.client.clone(), Slot::Kept(Box::new(kept)));
                 drop(inner);
                 shared.janitor.notify_one();

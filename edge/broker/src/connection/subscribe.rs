@@ -11,7 +11,7 @@ use tracing::info;
 
 use super::{Close, Connection};
 use crate::authorize::subscribable;
-use crate::metrics::NoRoom;
+use crate::metrics::{Broken, NoRoom};
 use crate::router::{Subscription, TooMany};
 use crate::tally::Flush;
 
@@ -85,6 +85,7 @@ impl<IO> Connection<IO> {
             Ok(filter) => filter,
             Err(error) => {
                 info!(client.id = %self.client.as_str().escape_debug(), "topic filter refused: {error}");
+                self.shared.metrics.count_protocol_error(Broken::TopicFilter);
                 return Ok(Err(ReasonCode::TOPIC_FILTER_INVALID));
             }
         };

@@ -1,16 +1,65 @@
 //! Bounds on what a client may ask for, and on what all of them hold together.
 
 use picket_model::{DisconnectReason, Fact, Observation};
-use picket_mqtt::packet::{Connect, Packet, Publish, Version};
+use picket_mqtt::packet::{
+    Connect, Disconnect, Packet, Publish, Subscribe, SubscribeOptions, Version,
+};
 use picket_mqtt::session::UNRELEASED_MAX_V311;
 use picket_mqtt::{QoS, ReasonCode};
 
-use crate::peer::{Peer, connect, id, publish, will};
+use crate::peer::{Peer, connect, id, publish, text, will};
 use crate::testbed::{Testbed, all_but};
 
 fn kept(connect: &mut Connect) {
     connect.clean_start = false;
     connect.properties.session_expiry_s = Some(100);
+}
+
+fn refused(reason: &str) -> String {
+    format!(r#"connections_refused_total{{reason="{reason}"}}"#)
+}
+
+/// Those of connected clients count, so that nobody is promised what is not there when it goes.
+#[tokio::test]
+async fn a_session_without_room_is_not_promised() {
+    let bed = Testbed::with(|limits| limits.sessions_max = 2).await;
+    let expiry_told = async |client: &str| {
+        let mut peer = Peer::plain(bed.plain).await;
+        let told = peer.connect_v5(client, kept).await.properties.session_expiry_s;
+        (peer, told)
+    };
+    let (mut awake, told) = expiry_told("awake").await;
+    assert_eq!(told, None);
+    let (sleeper, told) = expiry_told("sleeper").await;
+    assert_eq!(told, None);
+    sleeper.disconnect(ReasonCode::SUCCESS).await;
+    bed.counted("sessions_kept", 1).await;
+
+    let (third, told) = expiry_told("third").await;
+    assert_eq!(told, Some(0));
+    assert_eq!(bed.counter("sessions_not_kept_total"), 1);
+    third.disconnect(ReasonCode::SUCCESS).await;
+    assert_eq!(bed.counter("sessions_kept"), 1);
+    let mut old = Peer::plain(bed.plain).await;
+    let wanted = Connect { clean_start: false, ..connect("old", Version::V311) };
+    assert_eq!(old.connect(wanted.clone()).await.code.0, 3);
+    assert_eq!(old.next().await, None);
+    bed.counted(&refused("sessions_full"), 1).await;
+
+    // Who asks for none, and who has one already, is let in as ever.
+    let mut old = Peer::plain(bed.plain).await;
+    assert_eq!(old.connect(connect("old", Version::V311)).await.code.0, 0);
+    old.disconnect(ReasonCode::SUCCESS).await;
+    let mut sleeper = Peer::plain(bed.plain).await;
+    let connack = sleeper.connect_v5("sleeper", kept).await;
+    assert_eq!((connack.session_present, connack.properties.session_expiry_s), (true, None));
+    // Whose session ends makes room.
+    let for_good = Disconnect { session_expiry_s: Some(0), ..Disconnect::default() };
+    sleeper.send(Packet::Disconnect(for_good)).await;
+    sleeper.closed().await;
+    let mut old = Peer::plain(bed.plain).await;
+    assert_eq!(old.connect(wanted).await.code.0, 0);
+    awake.expect_nothing().await;
 }
 
 /// Publishes in one go at a QoS, each with an id of its own.
@@ -150,6 +199,33 @@ async fn qos_2_publishes_without_release_have_a_bound_in_mqtt_3_1_1() {
     peer.send(Packet::Publish(Box::new(one_more))).await;
     assert_eq!(peer.closed().await, None);
     bed.counted(r#"protocol_errors_total{reason="receive_maximum"}"#, 1).await;
+}
+
+#[tokio::test]
+async fn a_filter_without_room_is_refused_in_both_versions() {
+    let bed = Testbed::with(|limits| {
+        limits.subscriptions_max = 1;
+        limits.filters_per_subscribe_max = 2;
+        limits.topic_levels_max = 8;
+    })
+    .await;
+    for (version, [room, form]) in [(Version::V311, [0x80, 0x80]), (Version::V5, [0x97, 0x8F])] {
+        let mut peer = Peer::plain(bed.plain).await;
+        peer.connect(connect("peer", version)).await;
+        let at_0 = SubscribeOptions::default();
+        let filters = ["a", "b", "c"].map(|filter| (text(filter), at_0)).to_vec();
+        let subscribe =
+            Subscribe { packet_id: id(9), filters, subscription_id: None, user: Vec::new() };
+        peer.send(Packet::Subscribe(Box::new(subscribe))).await;
+        let Packet::SubAck(suback) = peer.expect().await else { panic!("no SUBACK") };
+        assert_eq!(suback.codes.iter().map(|code| code.0).collect::<Vec<_>>(), [0, room, room]);
+        assert_eq!(peer.subscribe("1/2/3/4/5/6/7/8/9", QoS::AtMostOnce).await.0, form);
+        peer.disconnect(ReasonCode::SUCCESS).await;
+    }
+    let refused =
+        |reason| bed.counter(&format!(r#"subscriptions_refused_total{{reason="{reason}"}}"#));
+    assert_eq!((refused("session_full"), refused("packet_full")), (2, 2));
+    assert_eq!(bed.counter(r#"protocol_errors_total{reason="topic_filter"}"#), 2);
 }
 
 #[tokio::test]

@@ -131,18 +131,6 @@ async fn a_session_goes_on_only_for_the_principal_that_began_it() {
     thief.expect_nothing().await;
 }
 
-#[tokio::test]
-async fn no_more_sessions_are_kept_than_allowed() {
-    let bed = Testbed::with(|limits| limits.sessions_max = 1).await;
-    for client in ["one", "two"] {
-        let mut sleeper = Peer::plain(bed.plain).await;
-        sleeper.connect_v5(client, |it| it.properties.session_expiry_s = Some(100)).await;
-        sleeper.disconnect(ReasonCode::SUCCESS).await;
-    }
-    bed.counted(r#"disconnects_total{reason="CLIENT_INITIATED_DISCONNECT"}"#, 2).await;
-    bed.counted("sessions_kept", 1).await;
-}
-
 /// [MQTT-4.8.0-2]
 #[tokio::test]
 async fn a_panic_leaves_no_session_behind() {

@@ -48,7 +48,7 @@ keys! {
     payload_bytes_max: 1..=128 * MIB,
     // Ten million idle connections are 140 GB.
     connections_max: 1..=10_000_000,
-    // Without any, nothing waits for a client that is away.
+    // Without any, every session ends with its connection.
     sessions_max: 0..=10_000_000,
     // Less than a tenth of a second is no round trip; ten minutes of silence are no introduction.
     connect_timeout_ms: 100..=600_000,
