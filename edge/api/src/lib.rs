@@ -45,7 +45,7 @@ pub use credentials::{AccessKey, Caller, Credentials, SessionKeys};
 pub use error::{ApiError, ErrorKind};
 pub use issuer::Issuer;
 pub use metrics::ApiMetrics;
-pub use ports::{Clock, Message, MessageProperties, Messages, PublishError};
+pub use ports::{Clock, Message, Messages, PublishError};
 pub use request::Request;
 pub use response::Response;
 pub use serve::router;

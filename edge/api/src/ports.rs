@@ -5,6 +5,8 @@ use std::pin::Pin;
 
 use axum::body::Bytes;
 use picket_model::Timestamp;
+use picket_mqtt::QoS;
+use picket_mqtt::packet::MessageProperties;
 use thiserror::Error;
 
 /// Wall time, for what is stored and for how old a signature is.
@@ -17,29 +19,12 @@ pub struct Message {
     pub topic: String,
     /// The payload, within the bound of the API.
     pub payload: Bytes,
-    /// Quality of service 1 rather than 0.
-    pub at_least_once: bool,
+    /// How surely it is delivered.
+    pub qos: QoS,
     /// Whether it is kept for later subscribers.
     pub retain: bool,
-    /// What MQTT 5 can carry besides.
+    /// What MQTT 5 says of it.
     pub properties: MessageProperties,
-}
-
-/// MQTT 5 properties of a message. Source: aws iot-data Publish.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MessageProperties {
-    /// Whether the payload is UTF-8 text, if said.
-    pub is_text: Option<bool>,
-    /// MIME type of the payload.
-    pub content_type: Option<String>,
-    /// Topic for an answer.
-    pub response_topic: Option<String>,
-    /// Tells the sender which request an answer is for.
-    pub correlation_data: Option<Bytes>,
-    /// After how many seconds an undelivered message is dropped.
-    pub expiry_s: Option<u32>,
-    /// Names and values, in their order; a name may be there twice.
-    pub user_properties: Vec<(String, String)>,
 }
 
 /// Why a message was not taken.

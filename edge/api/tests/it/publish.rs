@@ -1,6 +1,8 @@
 use axum::body::Bytes;
 use insta::assert_snapshot;
-use picket_api::{Message, MessageProperties};
+use picket_api::Message;
+use picket_mqtt::packet::MessageProperties;
+use picket_mqtt::{QoS, Text};
 
 use crate::harness::Server;
 
@@ -21,20 +23,21 @@ async fn a_message_arrives_with_everything_that_was_said_of_it() {
         payload: Bytes::from_static(payload.as_bytes()),
         ..Message::default()
     };
-    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let text = |text: &str| Text::new(text).unwrap();
+    let pair = |name, value| (text(name), text(value));
     assert_eq!(
         *server.published.0.lock().unwrap(),
         [
             message("a/b c", "hello"),
-            Message { at_least_once: true, retain: true, ..message("t", "{\"t\":1}") },
+            Message { qos: QoS::AtLeastOnce, retain: true, ..message("t", "{\"t\":1}") },
             Message {
                 properties: MessageProperties {
-                    is_text: Some(true),
-                    content_type: Some("text/plain".to_owned()),
-                    response_topic: Some("r/1".to_owned()),
+                    payload_is_utf8: Some(true),
+                    content_type: Some(text("text/plain")),
+                    response_topic: Some(text("r/1")),
                     correlation_data: Some(Bytes::from_static(b"c-1")),
                     expiry_s: Some(60),
-                    user_properties: vec![pair("k", "v"), pair("k", "w")],
+                    user: vec![pair("k", "v"), pair("k", "w")],
                 },
                 ..message("t", "hi")
             },
