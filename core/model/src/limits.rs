@@ -107,6 +107,10 @@ pub const FUNCTION_ENVIRONMENT_BYTES_MAX: usize = 4 * 1024;
 /// Retained messages of one device, whichever of its connections they came from: one device must not fill the room of all others.
 pub const RETAINED_PER_CLIENT_MAX: usize = 1_000;
 
+/// Clients that are remembered after they went, for the count of their connections and the reason of
+/// their end: a fleet of the size that may be connected, once more. Each takes about 300 bytes.
+pub const AWAY_CLIENTS_MAX: usize = 100_000;
+
 /// Different (dimension, operator) pairs that all security profiles use together. Sessions mark each
 /// topic with the pairs that it lies in, one bit of a machine word for each.
 pub const SLICES_MAX: usize = 64;

@@ -279,6 +279,17 @@ impl<V> NameTrie<V> {
         let _ = self.root.matching(filter.levels(), after, true, &mut found);
     }
 
+    /// Gives the values of all names, hidden ones too, in the same order and manner.
+    pub fn after<'a>(
+        &'a self,
+        after: Option<&TopicName>,
+        mut found: impl FnMut(&'a V) -> ControlFlow<()>,
+    ) {
+        let after = after.map(TopicName::levels);
+        // Whether it broke off is the caller's to know.
+        let _ = self.root.all(after, false, &mut found);
+    }
+
     /// Forgets every value that `keep` refuses.
     pub fn retain(&mut self, mut keep: impl FnMut(&V) -> bool) {
         self.root.retain(&mut |value| {
@@ -521,6 +532,15 @@ mod tests {
                     expected.retain(|it| it.levels().gt(name.levels()));
                     prop_assert_eq!(found, expected, "{} after {}", filter, name);
                 }
+            }
+            // Without a filter, hidden ones too.
+            let mut all: Vec<_> = naive.iter().cloned().collect();
+            all.sort_by(|a, b| a.levels().cmp(b.levels()));
+            for name in others.iter().map(Some).chain([None]) {
+                let mut found = Vec::new();
+                trie.after(name, |name| { found.push(name.clone()); ControlFlow::Continue(()) });
+                let is_behind = |it: &&TopicName| name.is_none_or(|name| it.levels().gt(name.levels()));
+                prop_assert_eq!(found, all.iter().filter(is_behind).cloned().collect::<Vec<_>>());
             }
             trie.retain(|name| name.is_hidden());
             prop_assert_eq!(trie.len(), naive.iter().filter(|name| name.is_hidden()).count());

@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,6 +24,9 @@ use crate::ports::{Principal, Unavailable};
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) source: IpAddr,
+    pub(crate) source_port: u16,
+    /// The address of ours that it reached, where the socket can tell.
+    pub(crate) target: Option<SocketAddr>,
     pub(crate) identity: Identity,
 }
 
@@ -34,6 +37,18 @@ pub(crate) enum Identity {
     Tls(Option<Box<PresentedCertificate>>),
     /// A client of a plain listener, under the listener's policy.
     Plain(PolicyName),
+}
+
+impl Peer {
+    /// Who it is; nobody where it has no certificate and needs one.
+    pub(crate) fn principal(&self) -> Option<Principal> {
+        match &self.identity {
+            Identity::Plain(policy) => Some(Principal::Anonymous { policy: policy.clone() }),
+            Identity::Tls(presented) => {
+                presented.as_ref().map(|it| Principal::Certificate(it.facts.id.clone()))
+            }
+        }
+    }
 }
 
 /// A CONNECT that is let in.
@@ -141,14 +156,12 @@ pub(crate) async fn admit(
         Version::V5 => terms.session_expiry_s > 0,
     };
     let attributes = ConnectAttributes { persistent, will: connect.will.is_some() };
-    let (principal, certificate) = match &peer.identity {
-        Identity::Plain(policy) => (Principal::Anonymous { policy: policy.clone() }, None),
-        Identity::Tls(Some(presented)) => {
-            (Principal::Certificate(presented.facts.id.clone()), Some(presented))
-        }
-        Identity::Tls(None) => {
-            return Err(Refusal::new(Refused::NoCertificate, "no client certificate"));
-        }
+    let Some(principal) = peer.principal() else {
+        return Err(Refusal::new(Refused::NoCertificate, "no client certificate"));
+    };
+    let certificate = match &peer.identity {
+        Identity::Plain(_) => None,
+        Identity::Tls(presented) => presented.as_ref(),
     };
     let opening = Opening {
         principal: principal.clone(),

@@ -64,11 +64,16 @@ pub(crate) struct Denial {
 /// A topic name that clients may publish to, as far as its form goes.
 ///
 /// Topics that begin with `$` are the server's, but for `$aws/`, which is left to the policies. There
-/// too the answers to reports are the server's.
+/// too events and the answers to reports are the server's.
 /// Source: AWS guide "Reserved topics".
 pub(crate) fn publishable(text: &str, limits: &TopicLimits) -> Result<TopicName, TopicError> {
     let name = TopicName::parse(text, limits)?;
-    if name.is_hidden() && (!text.starts_with(AWS_TOPICS) || ReportTopic::is_answer(text)) {
+    let is_servers = || {
+        !text.starts_with(AWS_TOPICS)
+            || text.starts_with(EVENT_TOPICS)
+            || ReportTopic::is_answer(text)
+    };
+    if name.is_hidden() && is_servers() {
         return Err(TopicError::Reserved { text: text.to_owned() });
     }
     Ok(name)
@@ -84,6 +89,9 @@ pub(crate) fn subscribable(text: &str, limits: &TopicLimits) -> Result<TopicFilt
 }
 
 const AWS_TOPICS: &str = "$aws/";
+
+/// What the server tells of clients and of the registry.
+const EVENT_TOPICS: &str = "$aws/events/";
 
 /// What a session knows of the topics that it publishes to.
 #[derive(Debug)]

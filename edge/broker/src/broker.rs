@@ -1,10 +1,12 @@
 //! The broker as its owner holds it.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use picket_model::limits::MqttLimits;
+use picket_model::limits::{CLIENT_ID_BYTES_MAX, MqttLimits};
 use picket_model::{
     Account, Change, ClientId, DeviceName, MetricDimension, Observation, PolicyName, Tripwires,
 };
@@ -19,6 +21,7 @@ use tracing::{info, warn};
 use crate::access::AccessBook;
 use crate::authorize::PublishPermit;
 use crate::budget::Budget;
+use crate::clients::Clients;
 use crate::clock::{Clock, Monotonic};
 use crate::half_open::HalfOpen;
 use crate::listener::{self, Entrance};
@@ -27,7 +30,7 @@ use crate::ports::Directory;
 use crate::reports::{ReportConfig, ReportPace, ReportsUnderWay, UNDER_WAY_BYTES_MAX};
 use crate::retained::{Owner, RetainedStore};
 use crate::router::{Flags, Router};
-use crate::sessions::{self, Kick, Sessions};
+use crate::sessions::{self, Sessions};
 use crate::slices::{Slice, SliceBook};
 use crate::tls::ServerTls;
 use crate::tripwires::TripwireBook;
@@ -47,7 +50,7 @@ pub struct BrokerConfig {
 /// The MQTT broker. Clones are the same broker.
 #[derive(Clone)]
 pub struct Broker {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What all connections share.
@@ -60,6 +63,9 @@ pub(crate) struct Shared {
     pub(crate) router: Router,
     pub(crate) retained: RetainedStore,
     pub(crate) sessions: Sessions,
+    pub(crate) clients: Clients,
+    /// Tells this run of the broker from all others, in what must be unique beyond it.
+    pub(crate) run: u64,
     pub(crate) wills: Wills,
     pub(crate) report_pace: ReportPace,
     pub(crate) reports_under_way: ReportsUnderWay,
@@ -112,6 +118,11 @@ pub enum PublishError {
     },
 }
 
+/// What topics of events keep to, whatever clients may publish to: a client id is a part of some,
+/// and may be all slashes.
+const EVENT_TOPIC: TopicLimits =
+    TopicLimits { bytes_max: 1024, levels_max: 8 + CLIENT_ID_BYTES_MAX };
+
 /// How many sessions there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionCount {
@@ -145,6 +156,8 @@ impl Broker {
             router: Router::new(&config.limits),
             retained: RetainedStore::new(&config.limits),
             sessions: Sessions::default(),
+            clients: Clients::default(),
+            run: RandomState::new().build_hasher().finish(),
             report_pace: ReportPace::new(&config.reports),
             reports_under_way: ReportsUnderWay::new(UNDER_WAY_BYTES_MAX),
             wills: Wills::new(config.limits.delayed_wills_bytes_max),
@@ -232,7 +245,23 @@ impl Broker {
     /// # Errors
     /// [`PublishError`] where it cannot go to any client.
     pub fn publish(&self, publish: InternalPublish) -> Result<(), PublishError> {
-        let InternalPublish { topic, payload, qos, retain, properties } = publish;
+        let retain = publish.retain;
+        let message = self.message(publish)?;
+        let permit = PublishPermit::of_the_server(retain);
+        let flags = Flags { publisher: None, retain };
+        self.shared.publish(permit, message, flags, || Owner::Server);
+        Ok(())
+    }
+
+    /// Publishes an event of the server's own at QoS 1 to those who subscribed to it. `payload` is
+    /// asked for only if there is somebody. The limits on what clients publish do not apply.
+    pub fn publish_event(&self, topic: &str, payload: impl FnOnce() -> Bytes) {
+        self.shared.publish_event(topic, payload);
+    }
+
+    /// The message that a publish makes.
+    pub(crate) fn message(&self, publish: InternalPublish) -> Result<Arc<Message>, PublishError> {
+        let InternalPublish { topic, payload, qos, retain: _, properties } = publish;
         let limits = &self.shared.config.limits;
         if payload.len() > limits.payload_bytes_max {
             let bytes = payload.len();
@@ -241,16 +270,7 @@ impl Broker {
         let topic = TopicName::parse(&topic, &TopicLimits::from(limits))?;
         let properties = (!properties.is_empty()).then(|| Box::new(properties));
         let now = self.shared.monotonic.now();
-        let message = Arc::new(Message::received(topic, payload, qos, properties, now));
-        let permit = PublishPermit::of_the_server(retain);
-        let flags = Flags { publisher: None, retain };
-        self.shared.publish(permit, message, flags, || Owner::Server);
-        Ok(())
-    }
-
-    /// Ends a client's connection. False if it has none.
-    pub fn disconnect(&self, client: &ClientId) -> bool {
-        self.shared.sessions.kick(client, Kick::Operator)
+        Ok(Arc::new(Message::received(topic, payload, qos, properties, now)))
     }
 
     /// How many sessions there are.
@@ -306,10 +326,24 @@ impl Shared {
         // Before it is routed: who subscribes meanwhile finds it there or gets it on the way.
         if permit.may_retain() {
             let now = self.monotonic.now();
-            self.retained.set(permit, &message, &owner(), now, &self.metrics);
+            self.retained.set(permit, &message, &owner(), now, (self.clock)(), &self.metrics);
         }
         let route = self.router.route(&message.topic);
         self.router.deliver(permit, &route, &message, flags, &self.metrics);
+    }
+
+    /// See [`Broker::publish_event`].
+    pub(crate) fn publish_event(&self, topic: &str, payload: impl FnOnce() -> Bytes) {
+        let Ok(topic) = TopicName::parse(topic, &EVENT_TOPIC) else { return };
+        let route = self.router.route(&topic);
+        if route.is_empty() {
+            return;
+        }
+        let now = self.monotonic.now();
+        let message = Message::received(topic, payload(), QoS::AtLeastOnce, None, now);
+        let (permit, flags) =
+            (PublishPermit::of_the_server(false), Flags { publisher: None, retain: false });
+        self.router.deliver(permit, &route, &Arc::new(message), flags, &self.metrics);
     }
 
     pub(crate) fn show_kept(&self) {

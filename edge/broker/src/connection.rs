@@ -36,8 +36,10 @@ use crate::tally::{Flush, Tally};
 use crate::will::LastWill;
 use crate::wire::{Turn, Wire};
 
+use self::answer::Awaited;
 use self::close::{Close, Ended};
 
+mod answer;
 mod close;
 mod deliver;
 mod publish;
@@ -71,6 +73,8 @@ pub(crate) struct Connection<IO> {
     denials: DenialPace,
     /// Set while the client is held up: nothing is taken in from it.
     held: Option<Held>,
+    /// Who waits for the client to acknowledge a message.
+    awaited: Vec<Awaited>,
     /// This client as owner of retained messages, from its first one on.
     owner: Option<Arc<ClientOwner>>,
     client: ClientId,
@@ -156,6 +160,7 @@ impl<IO> Connection<IO> {
             arrived: None,
             denials: DenialPace::default(),
             held: None,
+            awaited: Vec::new(),
             publishing: PublishTopics::new(TopicLimits::from(&shared.config.limits)),
             receiving: ReceiveTopics::default(),
             owner: None,
@@ -240,6 +245,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 Ok(intake) => intake,
                 Err(close) => return close,
             };
+            if self.lease.mailbox.asks.any() {
+                self.answer();
+            }
             let tells_written = self.hand_out();
             self.encode();
             self.count();
@@ -426,8 +434,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
         let had_filters = !self.lease.subscriptions.is_empty();
         let dropped = drop_denied_filters(&self.shared, access, &mut self.lease);
-        if dropped > 0 {
-            info!(client.id = %self.client.as_str().escape_debug(), "{dropped} subscriptions removed: they are denied now");
+        if !dropped.is_empty() {
+            info!(client.id = %self.client.as_str().escape_debug(), "{} subscriptions removed: they are denied now", dropped.len());
+            self.presence.unsubscribed(&dropped);
         }
         let has_filters = !self.lease.subscriptions.is_empty();
         let publishes = self.publishing.any_left(access);
@@ -443,7 +452,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     async fn finish(mut self: Box<Self>, close: Close) {
         self.encode();
         self.count();
-        let Ended { reason, farewell, words, end } = close.judge(&self.shared, &self.client);
+        let Ended { reason, farewell, words, end, dismissal } =
+            close.judge(&self.shared, &self.client);
         let farewell = farewell.and_then(|code| self.session.farewell(code, words.as_deref()));
         if let Some(packet) = farewell {
             codec::encode(&packet, Version::V5, &mut self.wire.output);
@@ -452,7 +462,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let _ = tokio::time::timeout(Duration::ZERO, self.wire.turn(false, true)).await;
 
         let now = self.shared.monotonic.now();
-        let ending = self.session.end(end, now);
+        let ending = dismissal.leaves(self.session.end(end, now), now);
+        let kept_until = ending.kept.as_ref().map(|kept| kept.until);
         if let Some(kept) = ending.kept {
             self.lease.keep(kept, self.principal);
         }
@@ -476,7 +487,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         for observation in self.tally.flush() {
             self.shared.observe(observation).await;
         }
-        self.presence.end(reason).await;
+        self.presence.end(reason, kept_until).await;
         // The client id is free from here on.
         drop(self.lease);
         self.wire.close(FAREWELL).await;

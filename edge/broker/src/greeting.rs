@@ -4,11 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Buf;
-use picket_model::{Denied, DeviceName, Fact, Observation};
+use picket_model::{ClientId, Denied, DeviceName, Fact, Observation};
 use picket_mqtt::codec::{self, PacketType};
 use picket_mqtt::packet::{ConnAck, ConnAckProperties, Connect, Packet, Version};
 use picket_mqtt::session::{Session, packet_bytes_max};
-use picket_mqtt::{DecodeError, ReasonCode, TopicName};
+use picket_mqtt::{DecodeError, ReasonCode, TopicFilter, TopicName};
 use picket_policy::Action;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{info, warn};
@@ -16,9 +16,11 @@ use tracing::{info, warn};
 use crate::access::Access;
 use crate::admission::{Admitted, Peer, Refusal, admit};
 use crate::broker::Shared;
+use crate::clients::ConnectionDetails;
 use crate::connection::{Beginning, Connection};
+use crate::lifecycle::{self, Happened, Subject};
 use crate::metrics::Refused;
-use crate::presence::Presence;
+use crate::presence::{Newcomer, Presence};
 use crate::sessions::{self, Claimed, Lease, NoPlace};
 use crate::wire::{Turn, Wire};
 
@@ -80,6 +82,9 @@ pub(crate) async fn greet<IO: AsyncRead + AsyncWrite + Unpin>(
                 codec::encode(&Packet::ConnAck(Box::new(connack)), version, &mut wire.output);
             }
             let Refusal { reason, detail, device } = refusal;
+            if reason == Refused::Denied {
+                tell_denied(shared, &peer, client_id.as_str());
+            }
             if let Some(device) = &device {
                 let at = (shared.clock)();
                 let attempted = Fact::ConnectionAttempted { source: peer.source, accepted: false };
@@ -100,6 +105,15 @@ pub(crate) async fn greet<IO: AsyncRead + AsyncWrite + Unpin>(
             Err(Box::new(NotGreeted { reason, detail, client, device, wire }))
         }
     }
+}
+
+/// Tells that a client is not let in by its policies. Of others it is not known who they are.
+fn tell_denied(shared: &Shared, peer: &Peer, client: &str) {
+    // One that left its client id to the server was not given one yet.
+    let (Ok(client), Some(principal)) = (ClientId::parse(client), peer.principal()) else { return };
+    let session = shared.sessions.new_key();
+    let subject = Subject { client: &client, principal: &principal, session };
+    lifecycle::tell(shared, subject, Happened::ConnectFailed { source: peer.source });
 }
 
 /// Why there is no CONNECT.
@@ -196,7 +210,20 @@ async fn begin<IO>(
     };
     observe(Fact::ConnectionAttempted { source: peer.source, accepted: true }).await;
     let mut lease = claimed.lease;
-    let presence = Presence::begin(shared, &access.device, &client, peer.source).await;
+    let newcomer = Newcomer {
+        device: access.device.clone(),
+        client: client.clone(),
+        principal: principal.clone(),
+        session: lease.mailbox.session,
+    };
+    let details = ConnectionDetails {
+        thing: access.things.get(access.device.as_str()).cloned(),
+        session_expiry_s: terms.session_expiry_s,
+        keep_alive_s: terms.keep_alive_s,
+        source: (peer.source, peer.source_port).into(),
+        target: peer.target,
+    };
+    let presence = Presence::begin(shared, newcomer, details).await;
     let last_will = shared.wills.take(claimed.ended.unwrap_or(lease.mailbox.session));
     if let Some(will) = last_will.filter(|_| claimed.ended.is_some()) {
         // mqtt-5 [MQTT-3.1.2-8]: the session that it waited with has ended. In one that goes on, the
@@ -204,6 +231,7 @@ async fn begin<IO>(
         crate::will::send(shared, will).await;
     }
     let dropped_filters = drop_denied_filters(shared, &access, &mut lease);
+    presence.unsubscribed(&dropped_filters);
     let may_receive =
         |topic: &TopicName| access.decide(Action::Receive, topic.as_str()).is_allowed();
     let now = shared.monotonic.now();
@@ -223,10 +251,11 @@ async fn begin<IO>(
         session.resumed = claimed.resumed,
         "connected"
     );
-    if dropped_filters > 0 {
+    if !dropped_filters.is_empty() {
         warn!(
             client.id = %client.as_str().escape_debug(),
-            "{dropped_filters} subscriptions of the kept session are denied now and were removed"
+            "{} subscriptions of the kept session are denied now and were removed",
+            dropped_filters.len()
         );
     }
     let source = peer.source;
@@ -246,8 +275,12 @@ async fn begin<IO>(
     }))
 }
 
-/// Removes what a kept session subscribed to and may not subscribe to any more.
-pub(crate) fn drop_denied_filters(shared: &Shared, access: &Access, lease: &mut Lease) -> usize {
+/// Removes what a session subscribed to and may not subscribe to any more; gives what it was.
+pub(crate) fn drop_denied_filters(
+    shared: &Shared,
+    access: &Access,
+    lease: &mut Lease,
+) -> Vec<TopicFilter> {
     let denied: Vec<_> = lease
         .subscriptions
         .keys()
@@ -258,5 +291,5 @@ pub(crate) fn drop_denied_filters(shared: &Shared, access: &Access, lease: &mut 
         lease.unsubscribe(filter);
     }
     shared.router.unsubscribe(lease.mailbox.session, &denied);
-    denied.len()
+    denied
 }

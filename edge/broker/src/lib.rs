@@ -5,25 +5,30 @@
 //! on `connection` serves it, one task for each: `authorize` decides what it asks and remembers,
 //! `tally` counts it for Detect, whole and by `slices`, `router` and `retained` carry its messages to
 //! the `mailbox`es of others, `reports` takes what devices say of themselves. [`access`] wakes it when
-//! its rights change.
+//! its rights change. `presence` and `lifecycle` tell others that it is there; [`broker`] and `operate`
+//! are how its owner looks in.
 //!
 //! Architecture invariant: nothing is routed without a `PublishPermit`, which only a decision (or the
 //! server itself) can make, and nothing leaves a mailbox without a decision of that moment.
 
 pub mod access;
 mod admission;
+mod asks;
 mod authorize;
 mod bringing;
 pub mod broker;
 mod budget;
 pub mod certificate;
+mod clients;
 mod clock;
 mod connection;
 mod greeting;
 mod half_open;
+mod lifecycle;
 mod listener;
 mod mailbox;
 mod metrics;
+mod operate;
 pub mod ports;
 mod presence;
 mod reports;
@@ -38,6 +43,8 @@ mod will;
 mod wire;
 
 pub use broker::{Broker, BrokerConfig, InternalPublish, PublishError, SessionCount};
+pub use clients::{ConnectionDetails, ConnectionRecord, ConnectionStatus, Farewell};
 pub use clock::Clock;
+pub use operate::{AskError, Dismissal, RetainedMessage, SendError};
 pub use reports::ReportConfig;
 pub use slices::Slice;

@@ -106,15 +106,17 @@ async fn serve_connection(
         debug!(error = %error, "cannot switch off Nagle's algorithm");
     }
     let source = address.ip().to_canonical();
+    let target = stream.local_addr().ok().map(|it| (it.ip().to_canonical(), it.port()).into());
+    let peer = |identity| Peer { source, source_port: address.port(), target, identity };
     let result = match entrance {
         Entrance::Plain(policy) => {
-            let peer = Peer { source, identity: Identity::Plain(policy) };
+            let peer = peer(Identity::Plain(policy));
             serve_mqtt(shared, stream, address, peer, deadline, half_open).await
         }
         Entrance::Tls(tls) => match handshake(shared, &tls, stream, deadline).await {
             Ok(Ok((stream, certificate))) => {
                 drop(tls);
-                let peer = Peer { source, identity: Identity::Tls(certificate) };
+                let peer = peer(Identity::Tls(certificate));
                 serve_mqtt(shared, stream, address, peer, deadline, half_open).await
             }
             Ok(Err(error)) => {

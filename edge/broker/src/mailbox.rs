@@ -12,6 +12,7 @@ use picket_mqtt::queue::{DeliveryQueue, QueueFull};
 use picket_mqtt::{Delivery, QoS};
 use tokio::sync::Notify;
 
+use crate::asks::Asks;
 use crate::budget::{Budget, Reservation};
 
 /// Tells one session from all others, before and after, of whatever client id.
@@ -22,6 +23,8 @@ pub(crate) struct SessionKey(pub(crate) u64);
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     pub(crate) session: SessionKey,
+    /// What the connection is asked from outside.
+    pub(crate) asks: Asks,
     inner: Mutex<Inner>,
     mail: Notify,
     /// Whether the client is connected. Read without the lock to choose among a group's members.
@@ -88,6 +91,7 @@ impl Mailbox {
         };
         Self {
             session,
+            asks: Asks::new(),
             inner: Mutex::new(inner),
             budget,
             mail: Notify::new(),
@@ -192,6 +196,11 @@ impl Mailbox {
         self.mail.notified().await;
     }
 
+    /// Wakes the session as if there were mail: it was asked something.
+    pub(crate) fn wake(&self) {
+        self.mail.notify_one();
+    }
+
     /// Whether the client is connected.
     pub(crate) fn is_online(&self) -> bool {
         self.online.load(Ordering::Relaxed)
@@ -200,6 +209,7 @@ impl Mailbox {
     /// Notes whether the client is connected.
     pub(crate) fn set_online(&self, online: bool) {
         self.online.store(online, Ordering::Relaxed);
+        self.asks.set_open(online);
         self.let_in();
     }
 

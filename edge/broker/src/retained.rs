@@ -18,6 +18,7 @@ use picket_mqtt::{Message, TopicFilter, TopicName};
 use crate::access::{AccessWatch, Standing};
 use crate::authorize::PublishPermit;
 use crate::metrics::{Dropped, Metrics};
+use crate::operate::RetainedMessage;
 
 /// Time between two searches for expired messages when there is no room for a new one.
 const PURGE_INTERVAL_MS: i64 = 10_000;
@@ -44,6 +45,23 @@ struct Inner {
 struct Retained {
     message: Arc<Message>,
     owner: Owner,
+    /// When it was set, by the wall clock.
+    at: Timestamp,
+}
+
+impl Retained {
+    /// Whether it has not expired and its publisher still has the right to it.
+    fn may_be_seen(&self, now: Timestamp) -> bool {
+        !self.message.is_expired(now)
+            && match &self.owner {
+                Owner::Server => true,
+                Owner::Client(owner) => owner.may_retain(&self.message.topic),
+            }
+    }
+
+    fn shown(&self) -> RetainedMessage {
+        RetainedMessage { message: Arc::clone(&self.message), at: self.at }
+    }
 }
 
 /// Who retained a message.
@@ -174,12 +192,15 @@ impl RetainedStore {
     /// Without room the message before it is gone all the same: a stale value would be worse than
     /// none. Source: mqtt-3.1.1 [MQTT-3.3.1-5] [MQTT-3.3.1-10], mqtt-5 [MQTT-3.3.1-5]
     /// [MQTT-3.3.1-6].
+    ///
+    /// `at` is the wall clock's moment of it.
     pub(crate) fn set(
         &self,
         permit: PublishPermit,
         message: &Arc<Message>,
         owner: &Owner,
         now: Timestamp,
+        at: Timestamp,
         metrics: &Metrics,
     ) {
         if !permit.may_retain() {
@@ -189,9 +210,10 @@ impl RetainedStore {
         inner.remove(&message.topic);
         if !message.payload.is_empty() {
             if self.has_room(&mut inner, message, now) && owner.add(&message.topic) {
-                let retained = Retained { message: Arc::clone(message), owner: owner.clone() };
-                inner.messages.insert(&message.topic, retained);
+                let (message, owner) = (Arc::clone(message), owner.clone());
                 inner.bytes += message.cost_bytes();
+                let topic = message.topic.clone();
+                inner.messages.insert(&topic, Retained { message, owner, at });
             } else {
                 metrics.drop_message(Dropped::RetainedFull);
             }
@@ -239,16 +261,36 @@ impl RetainedStore {
     ) -> Vec<Arc<Message>> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
         let mut found = Vec::new();
-        inner.messages.matching(filter, after, |Retained { message, owner }| {
-            let may_be_seen = !message.is_expired(now)
-                && match owner {
-                    Owner::Server => true,
-                    Owner::Client(owner) => owner.may_retain(&message.topic),
-                };
-            if may_be_seen {
-                found.push(Arc::clone(message));
+        inner.messages.matching(filter, after, |retained| {
+            if retained.may_be_seen(now) {
+                found.push(Arc::clone(&retained.message));
             }
             if found.len() < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        found
+    }
+
+    /// The message retained for a topic, as [`RetainedStore::matching`] would find it.
+    pub(crate) fn get(&self, topic: &TopicName, now: Timestamp) -> Option<RetainedMessage> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.messages.get(topic).filter(|it| it.may_be_seen(now)).map(Retained::shown)
+    }
+
+    /// As [`RetainedStore::matching`] for all topics, those that begin with `$` too.
+    pub(crate) fn after(
+        &self,
+        after: Option<&TopicName>,
+        max: usize,
+        now: Timestamp,
+    ) -> Vec<RetainedMessage> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found = Vec::new();
+        inner.messages.after(after, |retained| {
+            if found.len() >= max {
+                return ControlFlow::Break(());
+            }
+            found.extend(retained.may_be_seen(now).then(|| retained.shown()));
+            ControlFlow::Continue(())
         });
         found
     }
@@ -298,7 +340,7 @@ impl Inner {
     fn purge(&mut self, now: Timestamp) {
         self.purged_at = Some(now);
         let bytes = &mut self.bytes;
-        self.messages.retain(|Retained { message, owner }| {
+        self.messages.retain(|Retained { message, owner, .. }| {
             let is_expired = message.is_expired(now);
             if is_expired {
                 *bytes -= message.cost_bytes();

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use picket_model::{ClientId, Timestamp};
-use picket_mqtt::TopicFilter;
 use picket_mqtt::session::{KeptSession, SessionState};
+use picket_mqtt::{QoS, TopicFilter};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::debug;
 
@@ -17,6 +17,7 @@ use crate::bringing::Bringing;
 use crate::broker::Shared;
 use crate::mailbox::{Mailbox, SessionKey};
 use crate::metrics::Dropped;
+use crate::operate::Dismissal;
 use crate::ports::Principal;
 use crate::router::Subscription;
 
@@ -47,6 +48,7 @@ enum Slot {
 /// A session with a connection.
 #[derive(Debug)]
 struct Live {
+    mailbox: Arc<Mailbox>,
     kick: watch::Sender<Option<Kick>>,
     /// Closed when the connection has given the client id back.
     over: watch::Receiver<()>,
@@ -71,7 +73,7 @@ pub(crate) enum Kick {
     /// The server stops.
     Stopping,
     /// An operator wants it so.
-    Operator,
+    Operator(Dismissal),
 }
 
 /// A connection's hold on its client id.
@@ -124,15 +126,55 @@ impl Sessions {
         live.map(|(client, _)| client.clone()).collect()
     }
 
-    /// Makes a connection go. False if there is none of that client.
-    pub(crate) fn kick(&self, client: &ClientId, kick: Kick) -> bool {
+    /// Makes a connection go; gives what closes when it has given the client id back. `None` if there
+    /// is none of that client.
+    pub(crate) fn kick(&self, client: &ClientId, kick: Kick) -> Option<watch::Receiver<()>> {
         match self.lock().slots.get(client) {
             Some(Slot::Live(live)) => {
                 live.kick.send_replace(Some(kick));
-                true
+                Some(live.over.clone())
             }
-            Some(Slot::Kept(_)) | None => false,
+            Some(Slot::Kept(_)) | None => None,
         }
+    }
+
+    /// The mailbox of a client that is connected.
+    pub(crate) fn mailbox(&self, client: &ClientId) -> Option<Arc<Mailbox>> {
+        match self.lock().slots.get(client) {
+            Some(Slot::Live(live)) => Some(Arc::clone(&live.mailbox)),
+            Some(Slot::Kept(_)) | None => None,
+        }
+    }
+
+    /// Something of the session that is kept of an absent client, if one is.
+    fn of_kept<T>(&self, client: &ClientId, read: impl FnOnce(&Kept) -> T) -> Option<T> {
+        match self.lock().slots.get(client) {
+            Some(Slot::Kept(kept)) => Some(read(kept)),
+            Some(Slot::Live(_)) | None => None,
+        }
+    }
+
+    /// Whether a session is kept of an absent client.
+    pub(crate) fn is_kept(&self, client: &ClientId) -> bool {
+        self.of_kept(client, |_| ()).is_some()
+    }
+
+    /// The session that is kept of an absent client.
+    pub(crate) fn kept_key(&self, client: &ClientId) -> Option<SessionKey> {
+        self.of_kept(client, |kept| kept.mailbox.session)
+    }
+
+    /// What an absent client is subscribed to, if its session is kept.
+    pub(crate) fn kept_subscriptions(&self, client: &ClientId) -> Option<Vec<(TopicFilter, QoS)>> {
+        self.of_kept(client, |kept| {
+            let subscriptions = kept.subscriptions.iter();
+            subscriptions.map(|(filter, it)| (filter.clone(), it.options.qos)).collect()
+        })
+    }
+
+    /// A key that no session has.
+    pub(crate) fn new_key(&self) -> SessionKey {
+        SessionKey(self.next_key.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Makes all connections go, and those that are about to begin.
@@ -174,6 +216,21 @@ pub(crate) fn expire(shared: &Shared, now: Timestamp) {
         kept.end(shared);
     }
     shared.show_kept();
+}
+
+/// Ends the session that is kept of an absent client, and says which it was.
+pub(crate) fn end_kept(shared: &Shared, client: &ClientId) -> Option<SessionKey> {
+    let kept = {
+        let mut inner = shared.sessions.lock();
+        match inner.slots.get(client) {
+            Some(Slot::Kept(_)) => inner.take_kept(client)?,
+            Some(Slot::Live(_)) | None => return None,
+        }
+    };
+    let session = kept.mailbox.session;
+    kept.end(shared);
+    shared.show_kept();
+    Some(session)
 }
 
 /// Takes a client id for a connection. A connection that has it is made to go first, and awaited.
@@ -231,7 +288,7 @@ impl Inner {
                 (mailbox, subscriptions, bringing, session.state, Some(place))
             }
             None => {
-                let key = SessionKey(shared.sessions.next_key.fetch_add(1, Ordering::Relaxed));
+                let key = shared.sessions.new_key();
                 let limits = &shared.config.limits;
                 let (messages_max, bytes_max) = (limits.queue_messages_max, limits.queue_bytes_max);
                 let budget = Arc::clone(&shared.queues);
@@ -243,7 +300,8 @@ impl Inner {
         mailbox.set_online(true);
         let (kick, kicked) = watch::channel(self.stopping.then_some(Kick::Stopping));
         let (over, is_over) = watch::channel(());
-        self.slots.insert(client.clone(), Slot::Live(Live { kick, over: is_over }));
+        let live = Live { mailbox: Arc::clone(&mailbox), kick, over: is_over };
+        self.slots.insert(client.clone(), Slot::Live(live));
         let lease = Lease {
             shared: Arc::clone(shared),
             client: client.clone(),

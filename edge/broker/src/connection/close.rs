@@ -8,6 +8,7 @@ use tracing::info;
 
 use crate::broker::Shared;
 use crate::metrics::Broken;
+use crate::operate::Dismissal;
 use crate::sessions::Kick;
 
 /// Why a connection ends.
@@ -37,12 +38,18 @@ pub(super) struct Ended {
     /// The same in words, where they are about what the client itself sent.
     pub(super) words: Option<String>,
     pub(super) end: End,
+    pub(super) dismissal: Dismissal,
 }
 
 impl Close {
     /// Says what follows from it, and writes it to the log and the counters.
     pub(super) fn judge(self, shared: &Shared, client: &ClientId) -> Ended {
         let is_own_fault = matches!(self, Self::ProtocolError(_));
+        let dismissal = if let Self::Kicked(Kick::Operator(dismissal)) = &self {
+            *dismissal
+        } else {
+            Dismissal::default()
+        };
         let (reason, farewell, end, why) = match self {
             Self::Goodbye(disconnect) => {
                 (DisconnectReason::ClientInitiated, None, End::Goodbye(disconnect), String::new())
@@ -77,7 +84,7 @@ impl Close {
                     Kick::Stopping => {
                         (DisconnectReason::ServerInitiated, ReasonCode::SERVER_SHUTTING_DOWN)
                     }
-                    Kick::Operator => {
+                    Kick::Operator(_) => {
                         (DisconnectReason::ApiInitiated, ReasonCode::ADMINISTRATIVE_ACTION)
                     }
                 };
@@ -86,7 +93,7 @@ impl Close {
         };
         info!(client.id = %client.as_str().escape_debug(), reason = reason.as_str(), detail = why, "disconnected");
         let words = is_own_fault.then_some(why);
-        Ended { reason, farewell, words, end }
+        Ended { reason, farewell, words, end, dismissal }
     }
 }
 

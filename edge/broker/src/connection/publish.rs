@@ -137,7 +137,7 @@ impl<IO> Connection<IO> {
             let retained = &self.shared.retained;
             let owner = self.owner.get_or_insert_with(|| retained.owner(self.watch.clone()));
             let owner = Owner::Client(Arc::clone(owner));
-            retained.set(permit, &message, &owner, self.now, metrics);
+            retained.set(permit, &message, &owner, self.now, self.at, metrics);
         }
         let route = topic.route(&self.shared.router);
         let crowded = self.shared.router.deliver(permit, route, &message, flags, metrics);

@@ -17,7 +17,12 @@ use crate::tally::Flush;
 
 impl<IO> Connection<IO> {
     pub(super) fn other_packet(&mut self, packet: Packet) -> Result<(), Close> {
+        let acknowledged =
+            if let Packet::PubAck(ack) = &packet { Some(ack.packet_id) } else { None };
         let request = self.session.packet_arrived(packet, self.now, &mut self.out);
+        if let Some(packet_id) = acknowledged {
+            self.acknowledged(packet_id);
+        }
         match request.map_err(Close::ProtocolError)? {
             Request::Nothing => Ok(()),
             Request::Subscribe(subscribe) => self.subscribe(*subscribe),
@@ -34,6 +39,7 @@ impl<IO> Connection<IO> {
         let Subscribe { packet_id, filters, subscription_id, user: _ } = subscribe;
         let id = subscription_id.map(u32::from);
         let mut codes = Vec::with_capacity(filters.len());
+        let mut granted = Vec::new();
         for (index, (text, asked)) in filters.iter().enumerate() {
             // mqtt-3.1.1 [MQTT-3.8.4-6], mqtt-5 [MQTT-3.8.4-8]: less may be granted than is asked for.
             let qos = asked.qos.min(self.session.terms().qos_max);
@@ -45,10 +51,15 @@ impl<IO> Connection<IO> {
             }
             codes.push(match self.decide_filter(text, options)? {
                 Err(code) => code,
-                Ok(filter) => self.subscribe_to(filter, options, id),
+                Ok(filter) => {
+                    let code = self.subscribe_to(filter.clone(), options, id);
+                    granted.extend(Some(filter).filter(|_| !code.is_error()));
+                    code
+                }
             });
         }
         self.session.subscribed(packet_id, codes, &mut self.out);
+        self.presence.subscribed(&granted);
         Ok(())
     }
 
@@ -132,6 +143,7 @@ impl<IO> Connection<IO> {
         let codes = codes.collect();
         self.shared.router.unsubscribe(self.lease.mailbox.session, &removed);
         self.session.unsubscribed(unsubscribe.packet_id, codes, &mut self.out);
+        self.presence.unsubscribed(&removed);
     }
 }
 

@@ -60,7 +60,8 @@ async fn connected(pipe_bytes: usize) -> DuplexStream {
     tokio::spawn(async move {
         let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let identity = Identity::Plain(PolicyName::parse("open").unwrap());
-        let greeted = greet(broker.shared(), Peer { source, identity }, near).await;
+        let peer = Peer { source, source_port: 1, target: None, identity };
+        let greeted = greet(broker.shared(), peer, near).await;
         let Ok(connection) = greeted else { panic!("not let in") };
         connection.run().await;
     });

@@ -1,5 +1,6 @@
 //! Wills.
 
+use picket_broker::Dismissal;
 use picket_model::{ClientId, Fact};
 use picket_mqtt::{QoS, ReasonCode};
 
@@ -45,10 +46,14 @@ async fn a_goodbye_does_not_unless_it_says_so() {
 async fn an_operators_disconnect_sends_the_will() {
     let bed = Testbed::new().await;
     let (mut watcher, mut mortal) = with_will(&bed, None, 0).await;
-    assert!(bed.broker.disconnect(&ClientId::parse("mortal").unwrap()));
+    let dismiss = async |client: &str| {
+        let client = ClientId::parse(client).unwrap();
+        bed.broker.dismiss(&client, Dismissal::default()).await
+    };
+    assert!(dismiss("mortal").await);
     assert_eq!(mortal.closed().await, Some(ReasonCode::ADMINISTRATIVE_ACTION));
     assert_eq!(watcher.received().await, "gone mortal");
-    assert!(!bed.broker.disconnect(&ClientId::parse("nobody").unwrap()));
+    assert!(!dismiss("nobody").await);
 }
 
 /// mqtt-5 [MQTT-3.1.3-9]
