@@ -27,4 +27,6 @@ pub enum Change {
     Function(FunctionName),
     /// Something waits in the outbox.
     Outbox,
+    /// An event of the registry waits to be published.
+    RegistryEvent,
 }

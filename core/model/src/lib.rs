@@ -14,6 +14,7 @@ pub mod change;
 pub mod custom_metric;
 pub mod datapoint;
 pub mod dimension;
+pub mod event;
 pub mod function;
 pub mod group;
 pub mod ids;
@@ -42,6 +43,7 @@ pub use change::Change;
 pub use custom_metric::{CustomMetric, CustomMetricKind};
 pub use datapoint::Datapoint;
 pub use dimension::{Dimension, DimensionOperator, MetricDimension};
+pub use event::EventType;
 pub use function::{Function, FunctionRuntime};
 pub use group::{Group, GroupPath};
 pub use ids::{

@@ -10,6 +10,7 @@ use crate::attributes;
 use crate::codec::column;
 use crate::error::{RegistryError, StoreError, expect_version};
 use crate::page::{Page, Paged};
+use crate::registry_events::{self, Fate, Link};
 use crate::things;
 use crate::tx::{ReadTx, WriteTx};
 
@@ -141,6 +142,8 @@ pub fn create(
         ),
     )?;
     tx.changed(Change::Group(group.name.clone()));
+    registry_events::group(tx, Fate::Created, &group)?;
+    registry_events::hierarchy(tx, Link::Added, &group)?;
     Ok(group)
 }
 
@@ -198,6 +201,7 @@ pub fn update(
          WHERE name = ?1",
         (name.as_str(), &group.description, column::from_map(&group.attributes)),
     )?;
+    registry_events::group(tx, Fate::Updated, &group)?;
     Ok(group)
 }
 
@@ -235,11 +239,14 @@ pub fn delete(
         [name.as_str()],
         |row| column::name(row, "profile", ProfileName::parse),
     )?;
+    registry_events::all_leave(tx, &group, &members)?;
     tx.execute("DELETE FROM profile_targets WHERE group_name = ?1", [name.as_str()])?;
     tx.execute("DELETE FROM groups WHERE name = ?1", [name.as_str()])?;
     tx.changed(Change::Group(name.clone()));
     members.into_iter().for_each(|thing| tx.changed(Change::Thing(thing)));
     profiles.into_iter().for_each(|profile| tx.changed(Change::Profile(profile)));
+    registry_events::hierarchy(tx, Link::Removed, &group)?;
+    registry_events::group(tx, Fate::Deleted, &group)?;
     Ok(())
 }
 
@@ -364,7 +371,7 @@ pub fn add_thing(
     group: &GroupName,
 ) -> Result<(), RegistryError> {
     let hierarchy = path(tx, group)?;
-    things::get(tx, thing)?;
+    let found = things::get(tx, thing)?;
     let current = groups_of(tx, thing)?;
     if current.contains(group) {
         return Ok(());
@@ -388,6 +395,7 @@ pub fn add_thing(
         (thing.as_str(), group.as_str()),
     )?;
     tx.changed(Change::Thing(thing.clone()));
+    registry_events::membership(tx, Link::Added, &found, group)?;
     Ok(())
 }
 
@@ -402,13 +410,14 @@ pub fn remove_thing(
     group: &GroupName,
 ) -> Result<(), RegistryError> {
     check_exists(tx, group)?;
-    things::get(tx, thing)?;
+    let found = things::get(tx, thing)?;
     let removed = tx.execute(
         "DELETE FROM group_members WHERE thing = ?1 AND group_name = ?2",
         (thing.as_str(), group.as_str()),
     )?;
     if removed > 0 {
         tx.changed(Change::Thing(thing.clone()));
+        registry_events::membership(tx, Link::Removed, &found, group)?;
     }
     Ok(())
 }

@@ -80,3 +80,7 @@ pub const ENROLLMENT_TOKENS_MAX: u32 = 10_000;
 /// How long a token is kept after its time is over, in milliseconds, so that whoever comes with it
 /// is told why it opens nothing: 30 days, as long as violation events.
 pub const EXPIRED_TOKENS_KEPT_MS: i64 = 30 * 24 * 3_600 * 1_000;
+
+/// Registry events that wait to be published: what a fleet of 100,000 things makes when all of it is
+/// moved at once, some 50 MB. They leave as fast as they can be published; more are counted as lost.
+pub(crate) const REGISTRY_EVENTS_MAX: i64 = 100_000;

@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_first.sql"),
     include_str!("../migrations/0002_detect.sql"),
     include_str!("../migrations/0003_enrollment.sql"),
+    include_str!("../migrations/0004_registry_events.sql"),
 ];
 
 /// The schema that this version reads and writes.

@@ -8,6 +8,7 @@ use crate::codec::column;
 use crate::error::{RegistryError, StoreError};
 use crate::limits::SEARCHABLE_MAX;
 use crate::page::{Page, Paged};
+use crate::registry_events::{self, Fate};
 use crate::tx::{ReadTx, WriteTx};
 
 const WHAT: &str = "thing type";
@@ -116,7 +117,9 @@ pub fn create(
             now.as_millis(),
         ),
     )?;
-    get(tx, &new.name)
+    let made = get(tx, &new.name)?;
+    registry_events::thing_type(tx, Fate::Created, &made)?;
+    Ok(made)
 }
 
 /// Lists thing types by name.
@@ -149,7 +152,12 @@ pub fn deprecate(
         "UPDATE thing_types SET deprecated_at = ?2 WHERE name = ?1",
         (name.as_str(), deprecated_at),
     )?;
-    if changed == 0 { Err(RegistryError::not_found(WHAT, name)) } else { Ok(()) }
+    if changed == 0 {
+        return Err(RegistryError::not_found(WHAT, name));
+    }
+    let thing_type = get(tx, name)?;
+    registry_events::thing_type(tx, Fate::Updated, &thing_type)?;
+    Ok(())
 }
 
 /// Deletes a thing type that has been deprecated for five minutes and that no thing has.
@@ -158,9 +166,9 @@ pub fn deprecate(
 /// [`RegistryError::NotFound`]; [`RegistryError::Invalid`] if it is too early or in use.
 // aws: DeleteThingType
 pub fn delete(tx: &mut WriteTx, name: &ThingTypeName, now: Timestamp) -> Result<(), RegistryError> {
-    let is_ripe = get(tx, name)?
-        .deprecated_at
-        .is_some_and(|since| now.millis_since(since) >= DEPRECATED_MS_MIN);
+    let thing_type = get(tx, name)?;
+    let is_ripe =
+        thing_type.deprecated_at.is_some_and(|since| now.millis_since(since) >= DEPRECATED_MS_MIN);
     if !is_ripe {
         return Err(RegistryError::Invalid(format!(
             "thing type `{name}` has not been deprecated for 5 minutes"
@@ -170,5 +178,6 @@ pub fn delete(tx: &mut WriteTx, name: &ThingTypeName, now: Timestamp) -> Result<
         return Err(RegistryError::Invalid(format!("thing type `{name}` is still in use")));
     }
     tx.execute("DELETE FROM thing_types WHERE name = ?1", [name.as_str()])?;
+    registry_events::thing_type(tx, Fate::Deleted, &thing_type)?;
     Ok(())
 }

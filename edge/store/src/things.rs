@@ -9,6 +9,7 @@ use crate::attributes;
 use crate::codec::column;
 use crate::error::{RegistryError, StoreError, expect_version};
 use crate::page::{Page, Paged};
+use crate::registry_events::{self, Fate, Link};
 use crate::thing_types;
 use crate::tx::{ReadTx, WriteTx};
 
@@ -130,6 +131,10 @@ pub fn create(
         ),
     )?;
     tx.changed(Change::Thing(thing.name.clone()));
+    registry_events::thing(tx, Fate::Created, &thing)?;
+    if let Some(thing_type) = &thing.thing_type {
+        registry_events::thing_type_association(tx, Link::Added, &thing, thing_type)?;
+    }
     Ok(thing)
 }
 
@@ -147,6 +152,7 @@ pub fn update(
 ) -> Result<Thing, RegistryError> {
     let mut thing = get(tx, name)?;
     expect_version(WHAT, name, update.expected_version, thing.version)?;
+    let type_before = thing.thing_type.clone();
     if update.remove_type {
         if update.thing_type.is_some() {
             return Err(RegistryError::Invalid(format!(
@@ -175,6 +181,15 @@ pub fn update(
         ),
     )?;
     tx.changed(Change::Thing(name.clone()));
+    registry_events::thing(tx, Fate::Updated, &thing)?;
+    if type_before != thing.thing_type {
+        let links = [(Link::Removed, &type_before), (Link::Added, &thing.thing_type)];
+        for (link, thing_type) in links {
+            if let Some(thing_type) = thing_type {
+                registry_events::thing_type_association(tx, link, &thing, thing_type)?;
+            }
+        }
+    }
     Ok(thing)
 }
 
@@ -195,8 +210,13 @@ pub fn delete(
             "thing `{name}` has a certificate attached; detach it first"
         )));
     }
+    registry_events::leaves_all(tx, &thing)?;
     tx.execute("DELETE FROM things WHERE name = ?1", [name.as_str()])?;
     tx.changed(Change::Thing(name.clone()));
+    if let Some(thing_type) = &thing.thing_type {
+        registry_events::thing_type_association(tx, Link::Removed, &thing, thing_type)?;
+    }
+    registry_events::thing(tx, Fate::Deleted, &thing)?;
     Ok(())
 }
 

@@ -64,7 +64,8 @@ impl Touched {
             | Change::Policy(_)
             | Change::MitigationTask
             | Change::Function(_)
-            | Change::Outbox => {}
+            | Change::Outbox
+            | Change::RegistryEvent => {}
         }
     }
 }

@@ -29,6 +29,7 @@ mod paging;
 mod profiles;
 mod properties;
 mod registry;
+mod registry_events;
 mod scene;
 mod sealing;
 mod topics;

@@ -134,6 +134,7 @@ pub(crate) fn in_words(changes: &[Change]) -> String {
             Change::MitigationTask => "mitigation task".to_owned(),
             Change::Function(name) => format!("function {name}"),
             Change::Outbox => "outbox".to_owned(),
+            Change::RegistryEvent => "registry event".to_owned(),
         })
         .collect();
     words.join(", ")
