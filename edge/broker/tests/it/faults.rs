@@ -1,9 +1,9 @@
 //! Clients that break the protocol or a limit: closed with a reason, counted, and nobody else notices.
 
-use picket_mqtt::packet::{Disconnect, Packet, Publish, Version};
+use picket_mqtt::packet::{Disconnect, Packet, Publish, Subscribe, SubscribeOptions, Version};
 use picket_mqtt::{QoS, ReasonCode};
 
-use crate::peer::{Peer, connect, id, publish};
+use crate::peer::{Peer, connect, id, publish, text};
 use crate::testbed::Testbed;
 
 /// Sends bytes on a connection and gives the code that it is closed with.
@@ -108,8 +108,22 @@ async fn mqtt_5_says_which_agreement_was_broken() {
     check(vec![alias("t", 17)], ReasonCode::TOPIC_ALIAS_INVALID).await;
     check(vec![alias("", 1)], ReasonCode::PROTOCOL_ERROR).await;
     let mut answer = publish("t", "", QoS::AtMostOnce);
-    answer.properties.response_topic = Some(crate::peer::text("a/#"));
+    answer.properties.response_topic = Some(text("a/#"));
     check(vec![answer], ReasonCode::PROTOCOL_ERROR).await;
+}
+
+/// mqtt-5 [MQTT-3.8.3-4]
+#[tokio::test]
+async fn a_shared_subscription_with_no_local_closes() {
+    let bed = Testbed::new().await;
+    let mut peer = bed.plain_peer("peer").await;
+    let no_local = SubscribeOptions { no_local: true, ..SubscribeOptions::default() };
+    let filters = vec![(text("$share/g/t"), no_local)];
+    let subscribe =
+        Subscribe { packet_id: id(9), filters, subscription_id: None, user: Vec::new() };
+    peer.send(Packet::Subscribe(Box::new(subscribe))).await;
+    assert_eq!(peer.closed().await, Some(ReasonCode::PROTOCOL_ERROR));
+    bed.counted(r#"protocol_errors_total{reason="protocol"}"#, 1).await;
 }
 
 /// [MQTT-3.1.2-24], mqtt-5 [MQTT-3.1.2-22]

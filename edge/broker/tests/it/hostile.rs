@@ -1,9 +1,11 @@
 //! What nobody sends by mistake: refused, counted, and nobody else notices.
 
+use std::net::SocketAddr;
+
 use picket_mqtt::packet::{Connect, ConnectProperties, Version};
 use picket_mqtt::{Packet, QoS, ReasonCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::peer::{Peer, connect, publish, text};
@@ -388,4 +390,80 @@ async fn memory_stays_flat_under_a_flood_of_bad_connections() {
     assert_eq!(other.publish("t", "x").await, ReasonCode::SUCCESS);
     other.send(Packet::Publish(Box::new(publish("t", "x", QoS::AtMostOnce)))).await;
     other.expect_nothing().await;
+}
+
+/// The first bytes of a TLS handshake whose rest never comes.
+const BEGUN_HANDSHAKE: [u8; 11] = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xFC, 3, 3];
+
+/// Opens a connection from an address of this machine.
+async fn open(from: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((from, 0))).unwrap();
+    soon("the connection", socket.connect(to)).await.unwrap()
+}
+
+/// Opens as many connections, some at once, each of which must be closed without a word.
+async fn refuse_each(from: [u8; 4], to: SocketAddr, n: usize) {
+    // As many as the kernel lets wait to be accepted: of more, some would try again after a second.
+    const AT_ONCE: usize = 100;
+    for _ in 0..n / AT_ONCE {
+        let refused = (0..AT_ONCE).map(|_| async move {
+            let mut stream = open(from, to).await;
+            let _ = stream.write_all(&BEGUN_HANDSHAKE).await;
+            assert_eq!(soon("the close", stream.read(&mut [0; 8])).await.unwrap_or(0), 0);
+        });
+        refused.collect::<JoinSet<()>>().join_all().await;
+    }
+}
+
+/// Handshakes that are begun and never ended take all places of their sources; 10,000 connections of
+/// one source beyond its share are refused, then 10,000 while there is no place at all. Who was there
+/// before is served throughout, each refusal is counted, and nothing is kept of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "slow: tens of thousands of connections, 4,000 of them at once"]
+async fn a_flood_of_connections_is_refused_and_counted_and_memory_stays_flat() {
+    const PLACES: usize = 2_000;
+    const SHARE: usize = PLACES / 4;
+    let bed = Testbed::with(|limits| {
+        limits.connections_max = PLACES;
+        limits.half_open_per_source_max = PLACES;
+        limits.connect_timeout_ms = 3_600_000;
+    })
+    .await;
+    let mut other = bed.plain_peer("other").await;
+    let mut n_refused = 0;
+    let mut flood = async |n: usize| {
+        let mut silent = Vec::new();
+        let mut take_places = async |last: u8, n: usize| {
+            for _ in 0..n {
+                let mut stream = open([127, 0, 0, last], bed.tls).await;
+                stream.write_all(&BEGUN_HANDSHAKE).await.unwrap();
+                silent.push(stream);
+            }
+            bed.counted("connections", 1 + silent.len() as u64).await;
+        };
+        take_places(2, SHARE).await;
+        refuse_each([127, 0, 0, 2], bed.tls, n).await;
+        for (last, n) in [(3, SHARE), (4, SHARE), (5, SHARE - 1)] {
+            take_places(last, n).await;
+        }
+        refuse_each([127, 0, 0, 6], bed.tls, n).await;
+        n_refused += n as u64;
+        for reason in ["half_open", "too_many_connections"] {
+            bed.counted(&refused(reason), n_refused).await;
+        }
+        other.expect_nothing().await;
+        drop(silent);
+        bed.counted("connections", 1).await;
+    };
+    flood(2_000).await;
+    let before = resident_bytes();
+    flood(10_000).await;
+    let grown = resident_bytes().saturating_sub(before);
+    // A leak of 1 KB for each would be 20 MB.
+    assert!(grown < 8 * 1024 * 1024, "{grown} bytes more");
+    // Those whose handshakes were begun were lost.
+    bed.counted(&refused("handshake"), 2 * (PLACES as u64 - 1)).await;
+    assert_eq!(bed.counter("connections_admitted_total"), 1);
+    bed.plain_peer("new").await.expect_nothing().await;
 }

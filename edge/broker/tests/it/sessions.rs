@@ -1,6 +1,6 @@
 //! Sessions that outlive their connections, and client ids that change hands.
 
-use picket_mqtt::packet::{Connect, Packet, Version};
+use picket_mqtt::packet::{Connect, MessageProperties, Packet, Publish, Version};
 use picket_mqtt::{QoS, ReasonCode};
 
 use crate::peer::{Peer, connect, publish};
@@ -129,6 +129,31 @@ async fn a_session_goes_on_only_for_the_principal_that_began_it() {
     let mut thief = Peer::tls(&bed, Some(&other)).await;
     assert!(!thief.connect(persistent(Version::V5)).await.session_present);
     thief.expect_nothing().await;
+}
+
+/// mqtt-5 [MQTT-3.3.2-5] [MQTT-3.3.2-6]
+#[tokio::test]
+async fn what_expired_while_its_client_was_away_does_not_come() {
+    let bed = Testbed::new().await;
+    let mut sleeper = Peer::plain(bed.plain).await;
+    sleeper.connect(persistent(Version::V5)).await;
+    sleeper.subscribe("t", QoS::AtLeastOnce).await;
+    sleeper.disconnect(ReasonCode::SUCCESS).await;
+    let mut publisher = bed.plain_peer("publisher").await;
+    for (payload, expiry_s) in [("gone", Some(0)), ("fresh", Some(1_000)), ("for ever", None)] {
+        let properties = MessageProperties { expiry_s, ..MessageProperties::default() };
+        let sent = Publish { properties, ..publish("t", payload, QoS::AtLeastOnce) };
+        assert_eq!(publisher.publish_with(sent).await, ReasonCode::SUCCESS);
+    }
+    let mut sleeper = Peer::plain(bed.plain).await;
+    assert!(sleeper.connect(persistent(Version::V5)).await.session_present);
+    let fresh = sleeper.message().await;
+    assert_eq!(fresh.payload, "fresh");
+    assert!(fresh.properties.expiry_s.is_some_and(|left_s| left_s <= 1_000));
+    let for_ever = sleeper.message().await;
+    assert_eq!((&for_ever.payload[..], for_ever.properties.expiry_s), (&b"for ever"[..], None));
+    sleeper.expect_nothing().await;
+    bed.counted(r#"dropped_total{reason="expired"}"#, 1).await;
 }
 
 /// [MQTT-4.8.0-2]
