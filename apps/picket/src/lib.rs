@@ -28,6 +28,7 @@ mod export;
 mod function;
 mod http;
 mod limits;
+mod listen;
 mod logging;
 mod messages;
 mod operator;

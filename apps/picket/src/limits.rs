@@ -32,6 +32,11 @@ pub(crate) const DELEGATES_MAX: usize = 64;
 /// Sockets for devices to listen on: more than any one machine has addresses for.
 pub(crate) const LISTENERS_MAX: usize = 64;
 
+/// Connections that wait to be accepted, for each listener: a fleet that comes back at once. The kernel
+/// lowers it to its `net.core.somaxconn`, usually as much. One without room tries again after a
+/// second, and the standard library's 128 are soon taken.
+pub(crate) const ACCEPT_QUEUE_MAX: u32 = 4_096;
+
 /// Connections of one HTTP listener, where the limit of open files allows it.
 pub(crate) const HTTP_CONNECTIONS_MAX: usize = 512;
 

@@ -26,7 +26,6 @@ use picket_store::{Store, StoreError, meta};
 use prometheus_client::registry::Registry;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -42,6 +41,7 @@ use crate::directory::StoreDirectory;
 use crate::export::{self, ExportMetrics, Exporter, Exports, Pace};
 use crate::http::{HttpLimits, HttpListener, HttpMetrics};
 use crate::limits::OBSERVATIONS_MAX;
+use crate::listen::bind;
 use crate::messages::BrokerMessages;
 use crate::operator::{self, Readiness};
 use crate::retention::{self, RetentionMetrics};
@@ -115,8 +115,8 @@ impl Server {
         let (stop_shard, shard_stopping) = watch::channel(false);
         let (stop_console, console_stopping) = watch::channel(false);
 
-        let api = bind(config.api_listen, "the API").await?;
-        let console = bind(config.console_listen, "the console").await?;
+        let api = bind(config.api_listen, "the API")?;
+        let console = bind(config.console_listen, "the console")?;
         let mut endpoints = Endpoints {
             api: vec![api.local_addr()?],
             console: vec![console.local_addr()?],
@@ -356,12 +356,6 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-async fn bind(address: SocketAddr, what: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!("{what} cannot listen on {address}; is another server running there?")
-    })
-}
-
 /// Binds every listener for devices and lets the broker serve it.
 async fn bind_devices(
     config: &Config,
@@ -371,7 +365,7 @@ async fn bind_devices(
 ) -> Result<()> {
     let tls = server_tls(config, issuer)?;
     for listener in &config.listeners {
-        let socket = bind(listener.listen, "MQTT").await?;
+        let socket = bind(listener.listen, "MQTT")?;
         let address = socket.local_addr()?;
         match &listener.admission {
             Admission::Certificate => {
