@@ -24,7 +24,7 @@ pub mod topic;
 pub mod trie;
 
 pub use error::{DecodeError, ProtocolError};
-pub use message::{Delivery, Message, Shared};
+pub use message::{Delivery, DeliveryNumber, Message, Shared};
 pub use packet::{Packet, PacketId, Version};
 pub use qos::QoS;
 pub use reason::ReasonCode;

@@ -1,5 +1,6 @@
 //! A message on its way through the broker.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -58,6 +59,10 @@ impl Message {
     }
 }
 
+/// Tells one delivery of a session that is remembered from all others of all sessions. Numbers grow
+/// from the oldest delivery to the newest.
+pub type DeliveryNumber = NonZeroU64;
+
 /// A message for one subscriber.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
@@ -72,6 +77,8 @@ pub struct Delivery {
     pub subscription_ids: Option<Arc<[u32]>>,
     /// Set where the subscriber is one of a group, any of which could get it.
     pub shared: Option<Arc<Shared>>,
+    /// Set where it is remembered over the end of the server.
+    pub number: Option<DeliveryNumber>,
 }
 
 /// What passing a message on to another member of its group needs.

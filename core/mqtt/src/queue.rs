@@ -54,16 +54,21 @@ impl DeliveryQueue {
         is_above(self.items.len(), self.messages_max) || is_above(self.bytes, self.bytes_max)
     }
 
+    /// Whether a delivery can be appended.
+    pub fn has_room_for(&self, delivery: &Delivery) -> bool {
+        self.items.len() < self.messages_max
+            && self.bytes + delivery.message.cost_bytes() <= self.bytes_max
+    }
+
     /// Appends a delivery.
     ///
     /// # Errors
     /// [`QueueFull`]; the delivery is dropped.
     pub fn push(&mut self, delivery: Delivery) -> Result<(), QueueFull> {
-        let bytes = self.bytes + delivery.message.cost_bytes();
-        if self.items.len() == self.messages_max || bytes > self.bytes_max {
+        if !self.has_room_for(&delivery) {
             return Err(QueueFull);
         }
-        self.bytes = bytes;
+        self.bytes += delivery.message.cost_bytes();
         self.items.push_back(delivery);
         Ok(())
     }
@@ -139,6 +144,7 @@ mod tests {
             retain: false,
             subscription_ids: None,
             shared: None,
+            number: None,
         }
     }
 

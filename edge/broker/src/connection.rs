@@ -189,12 +189,13 @@ impl<IO> Connection<IO> {
         let mut n_denied = 0;
         for dropped in not_resent {
             match dropped {
-                NotResent::TooLarge => self.shared.metrics.drop_message(Dropped::TooLarge),
-                NotResent::Denied(topic) => {
+                NotResent::TooLarge(_) => self.shared.metrics.drop_message(Dropped::TooLarge),
+                NotResent::Denied(delivery) => {
+                    let topic = &delivery.message.topic;
                     n_denied += 1;
                     self.shared.metrics.deny(Action::Receive);
                     self.shared.metrics.drop_message(Dropped::ReceiveDenied);
-                    let slices = self.tally.slices().of_name(&topic, &self.client);
+                    let slices = self.tally.slices().of_name(topic, &self.client);
                     let flush = self.tally.denied(self.at, Action::Receive, topic.as_str(), slices);
                     self.flush_now |= flush == Flush::Now;
                 }

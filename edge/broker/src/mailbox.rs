@@ -259,6 +259,7 @@ mod tests {
             retain: false,
             subscription_ids: None,
             shared: None,
+            number: None,
         }
     }
 

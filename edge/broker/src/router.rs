@@ -297,6 +297,7 @@ impl Target {
             retain: retain && self.retain_as_published,
             subscription_ids: self.subscription_ids.clone(),
             shared,
+            number: None,
         })
     }
 }
@@ -344,6 +345,7 @@ pub(crate) fn retained_delivery(message: Arc<Message>, subscription: &Subscripti
         retain: true,
         subscription_ids: subscription.id.map(|id| Arc::from([id])),
         shared: None,
+        number: None,
         message,
     }
 }

@@ -371,6 +371,7 @@ impl World {
             retain: false,
             subscription_ids: None,
             shared: None,
+            number: None,
         };
         let room = self.session.room();
         let mut out = Vec::new();

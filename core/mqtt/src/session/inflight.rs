@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::packet::PacketId;
-use crate::{Delivery, QoS};
+use crate::{Delivery, DeliveryNumber, QoS};
 
 /// One message in flight.
 #[derive(Clone, Debug)]
@@ -18,7 +18,28 @@ pub(super) enum Stage {
     /// PUBLISH was sent: PUBACK or PUBREC must come. Kept to be sent again.
     Published(Delivery),
     /// PUBREL was sent: PUBCOMP must come. The message itself is no longer needed.
-    Released,
+    Released(Option<DeliveryNumber>),
+}
+
+impl InFlight {
+    /// Its number, where it is remembered.
+    pub(super) const fn number(&self) -> Option<DeliveryNumber> {
+        match &self.stage {
+            Stage::Published(delivery) => delivery.number,
+            Stage::Released(number) => *number,
+        }
+    }
+}
+
+/// What a PUBREC is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recorded {
+    /// A message that the client has from now on.
+    Now(Option<DeliveryNumber>),
+    /// One that it has said it has before.
+    Again,
+    /// Nothing that is in flight at QoS 2.
+    Unknown,
 }
 
 /// All of them, in the order of sending.
@@ -48,6 +69,28 @@ const fn following(id: u16) -> PacketId {
 }
 
 impl Window {
+    /// What was in flight, in the order of sending; `None` where the packet ids do not grow.
+    ///
+    /// INVARIANT (id order): checked here, for what comes in was read from somewhere.
+    pub(super) fn restored(items: VecDeque<InFlight>) -> Option<Self> {
+        let first = items.front().map_or(0, |item| item.packet_id.get());
+        // How far behind the first in the circle, which has no 0.
+        let behind = |item: &InFlight| {
+            let id = u32::from(item.packet_id.get());
+            (id + u32::from(u16::MAX) - u32::from(first)) % u32::from(u16::MAX)
+        };
+        if !items.iter().is_sorted_by(|a, b| behind(a) < behind(b)) {
+            return None;
+        }
+        let cost_bytes = |item: &InFlight| match &item.stage {
+            Stage::Published(delivery) => delivery.message.cost_bytes(),
+            Stage::Released(_) => 0,
+        };
+        let bytes = items.iter().map(cost_bytes).sum();
+        let last_id = items.back().map_or(0, |item| item.packet_id.get());
+        Some(Self { items, last_id, bytes, to_resend: 0 })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.items.len()
     }
@@ -86,37 +129,36 @@ impl Window {
         &mut self,
         packet_id: PacketId,
         fits: impl FnOnce(&Stage) -> bool,
-    ) -> bool {
-        let Some(index) = self.position(packet_id).filter(|&index| fits(&self.items[index].stage))
-        else {
-            return false;
-        };
+    ) -> Option<InFlight> {
+        let index = self.position(packet_id).filter(|&index| fits(&self.items[index].stage))?;
         if index >= self.items.len() - self.to_resend {
             self.to_resend -= 1;
         }
-        if let Some(InFlight { stage: Stage::Published(delivery), .. }) = self.items.remove(index) {
+        let finished = self.items.remove(index);
+        if let Some(InFlight { stage: Stage::Published(delivery), .. }) = &finished {
             self.bytes -= delivery.message.cost_bytes();
         }
         if self.items.is_empty() && self.items.capacity() > CAPACITY_KEPT {
             self.items.shrink_to(CAPACITY_KEPT);
         }
-        true
+        finished
     }
 
     /// Moves a QoS 2 message on after its PUBREC; also fine if it was before.
-    pub(super) fn release(&mut self, packet_id: PacketId) -> bool {
+    pub(super) fn release(&mut self, packet_id: PacketId) -> Recorded {
         let Some(item) = self.position(packet_id).and_then(|index| self.items.get_mut(index))
         else {
-            return false;
+            return Recorded::Unknown;
         };
         match &item.stage {
-            Stage::Published(delivery) if delivery.qos != QoS::ExactlyOnce => false,
+            Stage::Published(delivery) if delivery.qos != QoS::ExactlyOnce => Recorded::Unknown,
             Stage::Published(delivery) => {
+                let number = delivery.number;
                 self.bytes -= delivery.message.cost_bytes();
-                item.stage = Stage::Released;
-                true
+                item.stage = Stage::Released(number);
+                Recorded::Now(number)
             }
-            Stage::Released => true,
+            Stage::Released(_) => Recorded::Again,
         }
     }
 
@@ -131,7 +173,7 @@ impl Window {
                 *bytes -= if kept { 0 } else { delivery.message.cost_bytes() };
                 kept
             }
-            Stage::Released => true,
+            Stage::Released(_) => true,
         });
         self.to_resend = self.items.len();
     }
@@ -170,6 +212,7 @@ mod tests {
             retain: false,
             subscription_ids: None,
             shared: None,
+            number: None,
         }
     }
 
@@ -178,7 +221,7 @@ mod tests {
         let mut window = Window::default();
         for expected in (1..=u16::MAX).chain(1..=3) {
             assert_eq!(window.push(delivery()).get(), expected);
-            assert!(window.finish(PacketId::new(expected).unwrap(), |_| true));
+            assert!(window.finish(PacketId::new(expected).unwrap(), |_| true).is_some());
         }
     }
 

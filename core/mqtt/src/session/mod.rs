@@ -9,48 +9,35 @@
 //! gives out an [`Undecided`], and only [`Session::publish_decided`] can turn one into a PUBACK or
 //! PUBREC. A QoS 2 message is decided and routed when its PUBLISH arrives; what remains until PUBREL
 //! is its packet id, so no content waits for a right that may have gone in between.
+//!
+//! A session that is to survive the server says so by [`Terms::is_durable`]. Then [`Record`]s stand
+//! among what is sent, and what was kept of them makes the state again: [`SessionState::restored`].
 
 mod alias;
 mod inflight;
 mod pace;
+mod record;
+mod state;
 mod terms;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-
 use bytes::BytesMut;
 use picket_model::Timestamp;
 
 use self::alias::{ReceiveAliases, SendAliases};
-use self::inflight::{Stage, Window};
+use self::inflight::{Recorded, Stage};
 pub use self::pace::Pace;
 use self::pace::PublishPace;
+pub use self::record::Record;
+pub use self::state::{Remembered, SessionState};
 pub use self::terms::{PACKET_OVERHEAD_BYTES, Terms, UNRELEASED_MAX_V311, packet_bytes_max};
 use crate::codec::{PublishParts, PublishRef, encode, encode_publish};
 use crate::packet::{
     Ack, Codes, Disconnect, Packet, PacketId, Subscribe, Unsubscribe, Version, Will,
 };
-use crate::{Delivery, ProtocolError, QoS, ReasonCode, Text, TopicName};
-
-/// What of a session outlives its connection, besides its subscriptions and its queue.
-///
-/// What is in flight is this session's alone, also where it came by a shared subscription. Source:
-/// mqtt-5 [MQTT-4.8.2-4] [MQTT-4.8.2-5].
-#[derive(Debug, Default)]
-pub struct SessionState {
-    window: Window,
-    /// Packet ids of QoS 2 publishes that were received and not released.
-    unreleased: BTreeSet<PacketId>,
-}
-
-impl SessionState {
-    /// Messages in flight towards the client.
-    pub fn in_flight(&self) -> usize {
-        self.window.len()
-    }
-}
+use crate::{Delivery, DeliveryNumber, ProtocolError, QoS, ReasonCode, Text, TopicName};
 
 /// A session with its connection.
 #[derive(Debug)]
@@ -75,6 +62,8 @@ pub enum Output {
     Packet(Packet),
     /// A message, which is shared and not copied into a packet.
     Publish(Outgoing),
+    /// Nothing that is sent, but what has to be remembered before more is.
+    Record(Record),
 }
 
 /// A message with what its PUBLISH says beyond it.
@@ -119,11 +108,12 @@ impl Outgoing {
 }
 
 impl Output {
-    /// Appends it as bytes.
+    /// Appends it as bytes; a record has none.
     pub fn encode(&self, version: Version, out: &mut BytesMut) {
         match self {
             Self::Packet(packet) => encode(packet, version, out),
             Self::Publish(publish) => encode_publish(&publish.parts(), version, out),
+            Self::Record(_) => {}
         }
     }
 }
@@ -192,10 +182,10 @@ pub enum Sent {
 /// A message in flight that is not sent again when its client is back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotResent {
-    /// The client may not receive messages of this topic any more.
-    Denied(TopicName),
+    /// The client may not receive messages of its topic any more.
+    Denied(Delivery),
     /// The client does not take packets of its size any more.
-    TooLarge,
+    TooLarge(Delivery),
 }
 
 /// How a connection ended.
@@ -232,7 +222,8 @@ impl Session {
     ///
     /// What `may_receive` denies is dropped: a right may have gone while the client was away. So is
     /// what the client does not take packets of the size of. The second part of the result is what
-    /// was dropped, in the order of sending. Nothing is sent yet: see [`Session::resend`].
+    /// was dropped, in the order of sending; that it is over is the caller's to remember. Nothing is
+    /// sent yet: see [`Session::resend`].
     ///
     /// Source: mqtt-3.1.1 [MQTT-4.4.0-1], mqtt-5 [MQTT-4.4.0-1].
     pub fn resume(
@@ -244,14 +235,13 @@ impl Session {
     ) -> (Self, Vec<NotResent>) {
         let mut dropped = Vec::new();
         state.window.resume(|delivery| {
-            let topic = &delivery.message.topic;
-            if !may_receive(topic) {
-                dropped.push(NotResent::Denied(topic.clone()));
+            if !may_receive(&delivery.message.topic) {
+                dropped.push(NotResent::Denied(delivery.clone()));
                 return false;
             }
             let fits = fits(&terms, &Outgoing::first(delivery.clone(), now));
             if !fits {
-                dropped.push(NotResent::TooLarge);
+                dropped.push(NotResent::TooLarge(delivery.clone()));
             }
             fits
         });
@@ -398,6 +388,7 @@ impl Session {
         if undecided.qos == QoS::ExactlyOnce {
             if !refused {
                 self.state.unreleased.insert(packet_id);
+                self.remember(Record::Taken(packet_id), out);
             }
             out.push(Output::Packet(Packet::PubRec(ack)));
         } else {
@@ -420,20 +411,26 @@ impl Session {
         match packet {
             Packet::PubAck(ack) => {
                 // An acknowledgement of nothing is ignored: real devices send them after a restart.
-                self.state.window.finish(ack.packet_id, |stage| {
+                let finished = self.state.window.finish(ack.packet_id, |stage| {
                     matches!(stage, Stage::Published(delivery) if delivery.qos == QoS::AtLeastOnce)
                 });
+                self.forget(finished.and_then(|it| it.number()), out);
                 self.resend(now, out);
             }
             Packet::PubRec(ack) => self.recorded(&ack, now, out),
             Packet::PubRel(ack) => {
                 let known = self.state.unreleased.remove(&ack.packet_id);
+                if known {
+                    self.remember(Record::Freed(ack.packet_id), out);
+                }
                 // mqtt-5 section 4.3.3: an unknown id is said to be unknown; mqtt-3.1.1
                 // [MQTT-4.3.3-2] wants PUBCOMP in any case.
                 out.push(Output::Packet(Packet::PubComp(Ack::new(ack.packet_id, found(known)))));
             }
             Packet::PubComp(ack) => {
-                self.state.window.finish(ack.packet_id, |stage| matches!(stage, Stage::Released));
+                let is_released = |stage: &Stage| matches!(stage, Stage::Released(_));
+                let finished = self.state.window.finish(ack.packet_id, is_released);
+                self.forget(finished.and_then(|it| it.number()), out);
                 self.resend(now, out);
             }
             // mqtt-3.1.1 [MQTT-3.12.4-1], mqtt-5 [MQTT-3.12.4-1]
@@ -467,14 +464,32 @@ impl Session {
     fn recorded(&mut self, ack: &Ack, now: Timestamp, out: &mut Vec<Output>) {
         if ack.reason.is_error() {
             // mqtt-5 section 4.3.3: the receiver refused it; the exchange is over.
-            self.state.window.finish(ack.packet_id, |stage| {
+            let finished = self.state.window.finish(ack.packet_id, |stage| {
                 matches!(stage, Stage::Published(delivery) if delivery.qos == QoS::ExactlyOnce)
             });
+            self.forget(finished.and_then(|it| it.number()), out);
             self.resend(now, out);
             return;
         }
-        let known = self.state.window.release(ack.packet_id);
+        let recorded = self.state.window.release(ack.packet_id);
+        if let Recorded::Now(Some(number)) = recorded {
+            self.remember(Record::Released(number), out);
+        }
+        let known = recorded != Recorded::Unknown;
         out.push(Output::Packet(Packet::PubRel(Ack::new(ack.packet_id, found(known)))));
+    }
+
+    fn remember(&self, record: Record, out: &mut Vec<Output>) {
+        if self.terms.is_durable {
+            out.push(Output::Record(record));
+        }
+    }
+
+    /// Says that a delivery need not be remembered any more, if it was.
+    pub fn forget(&self, number: Option<DeliveryNumber>, out: &mut Vec<Output>) {
+        if let Some(number) = number {
+            self.remember(Record::Over(number), out);
+        }
     }
 
     /// Sends again what was in flight when the last connection ended, as far as there is room.
@@ -483,7 +498,7 @@ impl Session {
     pub fn resend(&mut self, now: Timestamp, out: &mut Vec<Output>) {
         while let Some(item) = self.state.window.next_resend(self.terms.send_max) {
             out.push(match &item.stage {
-                Stage::Released => {
+                Stage::Released(_) => {
                     Output::Packet(Packet::PubRel(Ack::new(item.packet_id, ReasonCode::SUCCESS)))
                 }
                 Stage::Published(delivery) => Output::Publish(Outgoing {
@@ -502,21 +517,29 @@ impl Session {
     pub fn send(&mut self, delivery: Delivery, now: Timestamp, out: &mut Vec<Output>) -> Sent {
         let message = &delivery.message;
         if message.is_expired(now) {
+            self.forget(delivery.number, out);
             return Sent::Expired;
         }
         let has_id = delivery.qos > QoS::AtMostOnce;
         if has_id && self.state.window.room(self.terms.send_max) == 0 {
+            self.forget(delivery.number, out);
             return Sent::NoRoom;
         }
         let mut outgoing = Outgoing::first(delivery, now);
         if !fits(&self.terms, &outgoing) {
+            self.forget(outgoing.delivery.number, out);
             return Sent::TooLarge;
         }
         if self.terms.version == Version::V5 {
             outgoing.topic_alias = self.send_aliases.of(&outgoing.delivery.message.topic);
         }
         if has_id {
-            outgoing.packet_id = Some(self.state.window.push(outgoing.delivery.clone()));
+            let packet_id = self.state.window.push(outgoing.delivery.clone());
+            outgoing.packet_id = Some(packet_id);
+            let Delivery { number, qos, .. } = outgoing.delivery;
+            if let Some(number) = number {
+                self.remember(Record::Sent { number, packet_id, qos }, out);
+            }
         }
         out.push(Output::Publish(outgoing));
         Sent::Yes

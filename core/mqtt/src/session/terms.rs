@@ -44,6 +44,8 @@ pub struct Terms {
     pub publishes_per_s_max: Option<NonZeroU32>,
     /// Highest QoS that is spoken, both ways.
     pub qos_max: QoS,
+    /// Whether the session says what has to be remembered: it is kept over the end of the server too.
+    pub is_durable: bool,
 }
 
 /// Largest packet that a client may send, in bytes.
@@ -54,7 +56,7 @@ pub const fn packet_bytes_max(limits: &MqttLimits) -> usize {
 impl Terms {
     /// Settles the terms; the second part is what CONNACK must tell the client of them.
     ///
-    /// The assigned client id is the caller's to add.
+    /// The assigned client id is the caller's to add, and so is whether the session is durable.
     pub fn settle(connect: &Connect, limits: &MqttLimits) -> (Self, ConnAckProperties) {
         let asked = &connect.properties;
         let keep_alive_s = match connect.keep_alive_s {
@@ -85,6 +87,7 @@ impl Terms {
             send_bytes_max: asked.packet_bytes_max.map_or(u32::MAX, NonZeroU32::get),
             publishes_per_s_max: NonZeroU32::new(limits.publishes_per_s_max),
             qos_max: if limits.exactly_once { QoS::ExactlyOnce } else { QoS::AtLeastOnce },
+            is_durable: false,
         };
         let packet_bytes_max = u32::try_from(packet_bytes_max(limits)).unwrap_or(u32::MAX);
         let told = ConnAckProperties {

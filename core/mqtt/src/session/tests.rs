@@ -2,6 +2,7 @@
 
 mod model;
 
+use std::collections::BTreeSet;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ fn message(number: usize, qos: QoS) -> Delivery {
         retain: false,
         subscription_ids: None,
         shared: None,
+        number: None,
     }
 }
 
@@ -412,8 +414,9 @@ fn what_may_no_longer_be_received_is_not_sent_again() {
     let kept = session.end(End::Abnormal, START).kept.unwrap();
     let (mut session, dropped) =
         Session::resume(kept.state, terms(Version::V5), None, START, |topic| topic.as_str() != "t");
-    let denied: Vec<_> = dropped.iter().map(|it| format!("{it:?}")).collect();
-    assert_eq!((denied, session.state.in_flight()), (vec![r#"Denied("t")"#.to_owned(); 2], 0));
+    let denied = [(0, QoS::AtLeastOnce), (1, QoS::ExactlyOnce)];
+    assert_eq!(dropped, denied.map(|(number, qos)| NotResent::Denied(message(number, qos))));
+    assert_eq!(session.state.in_flight(), 0);
     out.clear();
     session.resend(START, &mut out);
     assert!(out.is_empty());
@@ -440,7 +443,7 @@ fn what_was_begun_does_not_expire() {
         .iter()
         .map(|it| match it {
             Output::Publish(publish) => publish.expiry_s,
-            Output::Packet(other) => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(expiry, [Some(0), Some(0)]);
@@ -477,4 +480,86 @@ fn a_subscription_identifier_from_a_client_is_a_protocol_error() {
     }));
     let found = session(terms(Version::V5)).publish_arrived(&packet, START, &mut Vec::new());
     assert_eq!(found, Err(ProtocolError::Protocol("a subscription identifier from a client")));
+}
+
+/// What is on record after each of some packets of the client's, and which record holds up what
+/// follows.
+#[test]
+fn a_durable_session_says_what_is_to_be_remembered_before_what_follows_from_it() {
+    let mut session = session(Terms { is_durable: true, ..terms(Version::V5) });
+    let numbered = |number: u64, qos| Delivery {
+        number: DeliveryNumber::new(number),
+        ..message(0, qos)
+    };
+    let mut out = Vec::new();
+    let publish_2 = publish(QoS::ExactlyOnce, 7, b"");
+    let Ok(Arrival::Fresh(it)) = session.publish_arrived(&publish_2, START, &mut out) else {
+        panic!("it is fresh")
+    };
+    let _ = session.publish_decided(it, ReasonCode::SUCCESS, &mut out);
+    session.send(numbered(1, QoS::AtLeastOnce), START, &mut out);
+    session.send(numbered(2, QoS::ExactlyOnce), START, &mut out);
+    let mut expired = numbered(3, QoS::AtLeastOnce);
+    Arc::make_mut(&mut expired.message).expires_at = Some(START);
+    session.send(expired, START, &mut out);
+    let ack = |id| Ack::new(PacketId::new(id).unwrap(), ReasonCode::SUCCESS);
+    for packet in [
+        Packet::PubRel(ack(7)),
+        Packet::PubRel(ack(7)),
+        Packet::PubAck(ack(1)),
+        Packet::PubAck(ack(1)),
+        Packet::PubRec(ack(2)),
+        Packet::PubRec(ack(2)),
+        Packet::PubComp(ack(2)),
+    ] {
+        session.packet_arrived(packet, START, &mut out).unwrap();
+    }
+    let said: Vec<_> = out
+        .iter()
+        .map(|output| match output {
+            Output::Record(record) if record.is_awaited() => format!("{record:?}!"),
+            Output::Record(record) => format!("{record:?}"),
+            Output::Publish(publish) => format!("publish {}", publish.packet_id.unwrap()),
+            Output::Packet(Packet::PubRec(_)) => "pubrec".to_owned(),
+            Output::Packet(Packet::PubRel(_)) => "pubrel".to_owned(),
+            Output::Packet(Packet::PubComp(_)) => "pubcomp".to_owned(),
+            Output::Packet(other) => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [
+        "Taken(7)!",
+        "pubrec",
+        "Sent { number: 1, packet_id: 1, qos: AtLeastOnce }",
+        "publish 1",
+        "Sent { number: 2, packet_id: 2, qos: ExactlyOnce }!",
+        "publish 2",
+        "Over(3)",
+        "Freed(7)!",
+        "pubcomp",
+        "pubcomp",
+        "Over(1)",
+        "Released(2)!",
+        "pubrel",
+        "pubrel",
+        "Over(2)",
+    ];
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn packet_ids_that_do_not_grow_were_never_in_flight() {
+    let restored = |ids: &[u16]| {
+        let in_flight = ids.iter().map(|&id| {
+            let packet_id = PacketId::new(id).unwrap();
+            Remembered::Sent(packet_id, message(0, QoS::AtLeastOnce))
+        });
+        SessionState::restored(in_flight, BTreeSet::new()).map(|state| state.in_flight())
+    };
+    assert_eq!(restored(&[]), Some(0));
+    assert_eq!(restored(&[1]), Some(1));
+    assert_eq!(restored(&[9, 10, 700]), Some(3));
+    assert_eq!(restored(&[65_534, 65_535, 1, 2]), Some(4));
+    assert_eq!(restored(&[2, 1, 3]), None);
+    assert_eq!(restored(&[1, 1]), None);
+    assert_eq!(restored(&[65_535, 2, 1]), None);
 }

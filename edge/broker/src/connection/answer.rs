@@ -62,8 +62,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             return;
         }
         let qos = message.qos;
-        let delivery =
-            Delivery { message, qos, retain: false, subscription_ids: None, shared: None };
+        let delivery = Delivery {
+            message,
+            qos,
+            retain: false,
+            subscription_ids: None,
+            shared: None,
+            number: None,
+        };
         let dropped = match self.session.send(delivery, self.now, &mut self.out) {
             Sent::Yes => None,
             Sent::Expired => Some(Dropped::Expired),
@@ -79,7 +85,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         self.counts.messages_out += 1;
         let packet_id = match self.out.last() {
             Some(Output::Publish(outgoing)) => outgoing.packet_id,
-            Some(Output::Packet(_)) | None => None,
+            Some(Output::Packet(_) | Output::Record(_)) | None => None,
         };
         match packet_id {
             None => drop(outcome.send(Ok(()))),

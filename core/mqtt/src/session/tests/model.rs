@@ -1,5 +1,9 @@
-//! The session against a client that loses its connection, written as plainly as can be: QoS 1 comes
-//! at least once, QoS 2 exactly once, and each in its order, both ways and in both versions.
+//! The session against a client that loses its connection and a server that is killed, written as
+//! plainly as can be: QoS 1 comes at least once, QoS 2 exactly once, and each in its order, both ways
+//! and in both versions.
+//!
+//! What a durable session is to remember is appended to a log, of which the disk has some beginning.
+//! A server that is killed goes on from that beginning.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -34,6 +38,10 @@ enum Step {
     ServerReads,
     /// The connection is lost with all that is on its way, and made again.
     Reconnect,
+    /// The disk has so many entries of the log more, if there are.
+    Sync(usize),
+    /// The server is killed and comes back with what the disk has; the client connects again.
+    Kill,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -46,7 +54,62 @@ fn step() -> impl Strategy<Value = Step> {
         15 => Just(Step::ClientReads),
         15 => Just(Step::ServerReads),
         2 => Just(Step::Reconnect),
+        8 => (1..12usize).prop_map(Step::Sync),
+        2 => Just(Step::Kill),
     ]
+}
+
+/// What a server must not forget.
+#[derive(Clone, Debug)]
+enum Entry {
+    /// A message waits for the client.
+    Queued(Delivery),
+    /// A publish of the client's is where it belongs: its number, and its QoS.
+    Routed(usize, QoS),
+    /// The session's own.
+    Record(Record),
+}
+
+/// What a log says, read from its beginning.
+#[derive(Default)]
+struct Memory {
+    waiting: BTreeMap<DeliveryNumber, Delivery>,
+    in_flight: BTreeMap<DeliveryNumber, Remembered>,
+    unreleased: BTreeSet<PacketId>,
+}
+
+impl Memory {
+    fn of(log: &[Entry]) -> Self {
+        let mut memory = Self::default();
+        for entry in log {
+            match entry.clone() {
+                Entry::Routed(..) => {}
+                Entry::Queued(delivery) => {
+                    memory.waiting.insert(delivery.number.unwrap(), delivery);
+                }
+                Entry::Record(record) => memory.note(record),
+            }
+        }
+        memory
+    }
+
+    fn note(&mut self, record: Record) {
+        match record {
+            Record::Taken(id) => assert!(self.unreleased.insert(id)),
+            Record::Freed(id) => assert!(self.unreleased.remove(&id)),
+            Record::Sent { number, packet_id, qos } => {
+                let delivery = self.waiting.remove(&number).unwrap();
+                assert_eq!(delivery.qos, qos);
+                self.in_flight.insert(number, Remembered::Sent(packet_id, delivery));
+            }
+            Record::Released(number) => {
+                let remembered = self.in_flight.get_mut(&number).unwrap();
+                let Remembered::Sent(packet_id, _) = *remembered else { panic!("released twice") };
+                *remembered = Remembered::Released(packet_id, number);
+            }
+            Record::Over(number) => assert!(self.in_flight.remove(&number).is_some()),
+        }
+    }
 }
 
 /// What the client has sent and the session has not read.
@@ -71,6 +134,13 @@ struct World {
     session: Option<Session>,
     terms: Terms,
     waiting: DeliveryQueue,
+    /// What is to be remembered, in order; of it the disk has the first `n_synced`.
+    log: Vec<Entry>,
+    n_synced: usize,
+    /// What is sent from now on waits until the disk has so many.
+    awaited: usize,
+    /// What is to be sent, with how many entries it waits for.
+    withheld: VecDeque<(usize, Output)>,
     to_client: VecDeque<Output>,
     to_server: VecDeque<ToServer>,
     /// Numbers that the client received, in order, with their QoS.
@@ -86,12 +156,15 @@ struct World {
     published: Vec<(QoS, bool, bool)>,
     /// Of what the broker had for the client.
     delivered: Vec<QoS>,
+    /// Those of them that the server forgot when it was killed: nobody was promised them yet.
+    forgotten: BTreeSet<usize>,
 }
 
 impl World {
-    fn new(version: Version, send_max: u16) -> Self {
+    fn new(version: Version, send_max: u16, is_durable: bool) -> Self {
         let terms = Terms {
             send_max,
+            is_durable,
             // What MQTT 3.1.1 has no packets for.
             send_aliases_max: if version == Version::V5 { 2 } else { 0 },
             receive_max: CLIENT_IDS,
@@ -102,6 +175,10 @@ impl World {
             session: Some(session(terms)),
             terms,
             waiting: DeliveryQueue::new(usize::MAX, usize::MAX),
+            log: Vec::new(),
+            n_synced: 0,
+            awaited: 0,
+            withheld: VecDeque::new(),
             to_client: VecDeque::new(),
             to_server: VecDeque::new(),
             received: Vec::new(),
@@ -111,6 +188,7 @@ impl World {
             routed: Vec::new(),
             published: Vec::new(),
             delivered: Vec::new(),
+            forgotten: BTreeSet::new(),
         }
     }
 
@@ -123,8 +201,12 @@ impl World {
             Step::Deliver(qos, on) => {
                 let mut delivery = message(self.delivered.len(), qos);
                 Arc::make_mut(&mut delivery.message).topic = topic(TOPICS[on]);
-                self.waiting.push(delivery).unwrap();
                 self.delivered.push(qos);
+                if self.terms.is_durable && qos > QoS::AtMostOnce {
+                    delivery.number = DeliveryNumber::new(self.delivered.len() as u64);
+                    self.log.push(Entry::Queued(delivery.clone()));
+                }
+                self.waiting.push(delivery).unwrap();
             }
             Step::Publish(qos, allowed) => self.publish(qos, allowed),
             Step::Stray(kind, id) => {
@@ -139,7 +221,13 @@ impl World {
             Step::Ping => self.to_server.push_back(ToServer::Packet(Packet::PingReq)),
             Step::ClientReads => self.client_reads(),
             Step::ServerReads => self.server_reads(),
-            Step::Reconnect => self.reconnect(),
+            Step::Reconnect => {
+                let ending = self.session.take().unwrap().end(End::Abnormal, START);
+                self.reconnect(ending.kept.unwrap().state);
+            }
+            Step::Sync(n) => self.sync(n),
+            Step::Kill if self.terms.is_durable => self.kill(),
+            Step::Kill => self.step(Step::Reconnect),
         }
         self.pump();
         let (send_max, receive_max) = (self.terms.send_max, self.terms.receive_max);
@@ -174,7 +262,60 @@ impl World {
         for delivery in batch {
             assert_eq!(self.session().send(delivery, START, &mut out), Sent::Yes);
         }
-        self.to_client.extend(out);
+        self.emit(out);
+    }
+
+    /// Appends what is to be remembered to the log, and withholds what must not leave before it is
+    /// on the disk.
+    fn emit(&mut self, out: Vec<Output>) {
+        for output in out {
+            let Output::Record(record) = output else {
+                self.withheld.push_back((self.awaited, output));
+                continue;
+            };
+            assert!(self.terms.is_durable);
+            self.log.push(Entry::Record(record));
+            if record.is_awaited() {
+                self.awaited = self.log.len();
+            }
+        }
+        self.let_out();
+    }
+
+    fn let_out(&mut self) {
+        let n_free = self.withheld.partition_point(|(awaited, _)| *awaited <= self.n_synced);
+        self.to_client.extend(self.withheld.drain(..n_free).map(|(_, output)| output));
+    }
+
+    fn sync(&mut self, n: usize) {
+        self.n_synced = (self.n_synced + n).min(self.log.len());
+        // A QoS 2 message and its packet id are kept together or not at all: one without the other
+        // would make it come twice, or never.
+        let parts = |at: usize| matches!(self.log[at - 1], Entry::Routed(_, QoS::ExactlyOnce));
+        self.n_synced += usize::from(self.n_synced > 0 && parts(self.n_synced));
+        self.let_out();
+    }
+
+    fn kill(&mut self) {
+        for lost in self.log.drain(self.n_synced..) {
+            match lost {
+                Entry::Queued(delivery) => {
+                    let number = usize::try_from(delivery.number.unwrap().get()).unwrap();
+                    self.forgotten.insert(number - 1);
+                }
+                Entry::Routed(number, _) => {
+                    let last = self.routed.iter().rposition(|(it, _)| *it == number).unwrap();
+                    self.routed.remove(last);
+                }
+                Entry::Record(_) => {}
+            }
+        }
+        let Memory { waiting, in_flight, unreleased } = Memory::of(&self.log);
+        self.waiting.clear();
+        waiting.into_values().for_each(|delivery| self.waiting.push(delivery).unwrap());
+        let state = SessionState::restored(in_flight.into_values(), unreleased);
+        self.session = None;
+        self.reconnect(state.unwrap());
     }
 
     /// The topic as the client understands it.
@@ -256,6 +397,10 @@ impl World {
                         let (_, _, allowed) = self.published[number];
                         let reason = if allowed {
                             self.routed.push((number, qos));
+                            if self.terms.is_durable && qos > QoS::AtMostOnce {
+                                self.log.push(Entry::Routed(number, qos));
+                                self.awaited = self.log.len();
+                            }
                             ReasonCode::SUCCESS
                         } else {
                             ReasonCode::NOT_AUTHORIZED
@@ -266,22 +411,23 @@ impl World {
                 }
             }
         }
-        self.to_client.extend(out);
+        self.emit(out);
     }
 
-    fn reconnect(&mut self) {
+    fn reconnect(&mut self, state: SessionState) {
+        // What the last connection left unkept is awaited by the first packet of this one.
+        self.awaited = self.log.len();
+        self.withheld.clear();
         self.to_client.clear();
         self.to_server.clear();
         // mqtt-5 [MQTT-3.3.2-7]
         self.client_aliases.clear();
-        let ending = self.session.take().unwrap().end(End::Abnormal, START);
-        let state = ending.kept.unwrap().state;
         let (mut session, dropped) = Session::resume(state, self.terms, None, START, |_| true);
         assert_eq!(dropped, []);
         let mut out = Vec::new();
         session.resend(START, &mut out);
-        self.to_client.extend(out);
         self.session = Some(session);
+        self.emit(out);
         for Open { id, number, qos, is_recorded } in self.client_open.clone() {
             let release = || Ack::new(PacketId::new(id).unwrap(), ReasonCode::SUCCESS);
             self.to_server.push_back(match is_recorded {
@@ -292,7 +438,9 @@ impl World {
     }
 
     fn settle(&mut self) {
-        while !(self.to_client.is_empty() && self.to_server.is_empty()) {
+        while !(self.withheld.is_empty() && self.to_client.is_empty() && self.to_server.is_empty())
+        {
+            self.step(Step::Sync(usize::MAX / 2));
             self.step(Step::ClientReads);
             self.step(Step::ServerReads);
         }
@@ -319,7 +467,8 @@ fn check(arrived: &[(usize, QoS)], promised_1: &[usize], promised_2: &[usize]) {
     assert_eq!(of(arrived, |qos| qos == QoS::ExactlyOnce), promised_2, "QoS 2: once, in order");
     // mqtt-3.1.1 [MQTT-4.3.2-1] [MQTT-4.3.2-2], mqtt-5 [MQTT-4.3.2-4] [MQTT-4.3.2-5]
     let at_1 = first_of_each(of(arrived, |qos| qos == QoS::AtLeastOnce));
-    assert_eq!(at_1, promised_1, "QoS 1: at least once, first in order");
+    let kept_1: Vec<_> = at_1.into_iter().filter(|it| promised_1.contains(it)).collect();
+    assert_eq!(kept_1, promised_1, "QoS 1: at least once, first in order");
     // mqtt-3.1.1 [MQTT-4.6.0-5] [MQTT-4.6.0-6], mqtt-5 [MQTT-4.6.0-5] [MQTT-4.6.0-6]
     let above_0 = first_of_each(of(arrived, |qos| qos > QoS::AtMostOnce));
     assert!(above_0.is_sorted(), "both together in order: {above_0:?}");
@@ -330,12 +479,14 @@ fn check(arrived: &[(usize, QoS)], promised_1: &[usize], promised_2: &[usize]) {
 
 proptest! {
     #[test]
-    fn qos_keeps_its_promise_over_lost_connections(
+    fn qos_keeps_its_promise_over_lost_connections_and_killed_servers(
         steps in vec(step(), 1..300),
         send_max in 1u16..6,
         is_v5 in any::<bool>(),
+        is_durable in prop::bool::weighted(0.8),
     ) {
-        let mut world = World::new(if is_v5 { Version::V5 } else { Version::V311 }, send_max);
+        let version = if is_v5 { Version::V5 } else { Version::V311 };
+        let mut world = World::new(version, send_max, is_durable);
         steps.iter().for_each(|&step| world.step(step));
         // Whatever was lost last is made good by one more connection.
         world.step(Step::Reconnect);
@@ -346,8 +497,11 @@ proptest! {
         prop_assert_eq!(world.session().unacknowledged_bytes(), 0);
         prop_assert!(world.session().state.unreleased.is_empty());
         prop_assert!(world.client_open.is_empty());
+        let Memory { waiting, in_flight, unreleased } = Memory::of(&world.log);
+        prop_assert!(waiting.is_empty() && in_flight.is_empty() && unreleased.is_empty());
 
-        let delivered = || world.delivered.iter().copied().enumerate();
+        let is_promised = |(number, _): &(usize, QoS)| !world.forgotten.contains(number);
+        let delivered = || world.delivered.iter().copied().enumerate().filter(is_promised);
         let [to_client_1, to_client_2] =
             [QoS::AtLeastOnce, QoS::ExactlyOnce].map(|qos| promised(delivered(), qos));
         check(&world.received, &to_client_1, &to_client_2);
