@@ -8,6 +8,7 @@
 
 mod ack;
 mod connect;
+mod kept;
 mod property;
 mod publish;
 mod reader;
@@ -19,7 +20,9 @@ mod tests;
 
 use bytes::{BufMut, BytesMut};
 
+pub use kept::{decode_message, encode_message};
 pub use publish::{PublishParts, PublishProperties, PublishRef, encode_publish};
+pub use subscribe::{decode_options, encode_options};
 
 use crate::packet::{Packet, Version};
 use crate::{DecodeError, ReasonCode};

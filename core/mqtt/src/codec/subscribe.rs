@@ -39,7 +39,11 @@ pub(super) fn decode_subscribe(body: &[u8], version: Version) -> Result<Subscrib
     Ok(Subscribe { packet_id, filters, subscription_id, user })
 }
 
-fn decode_options(byte: u8, version: Version) -> Result<SubscribeOptions, DecodeError> {
+/// Reads the options of a filter.
+///
+/// # Errors
+/// [`DecodeError`] where bits are set that mean nothing.
+pub fn decode_options(byte: u8, version: Version) -> Result<SubscribeOptions, DecodeError> {
     let reserved = match version {
         Version::V311 => 0b1111_1100,
         Version::V5 => 0b1100_0000,
@@ -74,18 +78,23 @@ pub(super) fn encode_subscribe(subscribe: &Subscribe, version: Version, body: &m
     }
     for (filter, options) in &subscribe.filters {
         put_binary(body, filter.as_bytes());
-        let retain_handling = match options.retain_handling {
-            RetainHandling::Always => 0,
-            RetainHandling::WhenNew => 1,
-            RetainHandling::Never => 2,
-        };
-        let only_v5 = u8::from(options.no_local) << 2
-            | u8::from(options.retain_as_published) << 3
-            | retain_handling << 4;
-        body.put_u8(match version {
-            Version::V311 => options.qos.as_u8(),
-            Version::V5 => options.qos.as_u8() | only_v5,
-        });
+        body.put_u8(encode_options(options, version));
+    }
+}
+
+/// The options of a filter as a byte.
+pub fn encode_options(options: &SubscribeOptions, version: Version) -> u8 {
+    let retain_handling = match options.retain_handling {
+        RetainHandling::Always => 0,
+        RetainHandling::WhenNew => 1,
+        RetainHandling::Never => 2,
+    };
+    let only_v5 = u8::from(options.no_local) << 2
+        | u8::from(options.retain_as_published) << 3
+        | retain_handling << 4;
+    match version {
+        Version::V311 => options.qos.as_u8(),
+        Version::V5 => options.qos.as_u8() | only_v5,
     }
 }
 

@@ -6,13 +6,14 @@ use std::num::NonZeroU16;
 
 use bytes::BytesMut;
 use mqtt_protocol_core::mqtt::packet as other;
+use picket_model::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use self::packets::{packet, versioned_packet};
 use super::*;
-use crate::ReasonCode;
 use crate::packet::*;
+use crate::{Message, QoS, ReasonCode, TopicLimits, TopicName};
 
 const MAX: usize = 1 << 20;
 
@@ -37,6 +38,23 @@ proptest! {
         if let Packet::Publish(publish) = &packet {
             prop_assert_eq!(publish.parts().encoded_len(version), encoded(&packet, version).len());
         }
+    }
+
+    #[test]
+    fn a_message_that_is_kept_comes_back_as_it_was((_, packet) in versioned_packet(), at: Option<i32>) {
+        let limits = TopicLimits { bytes_max: 99, levels_max: 99 };
+        let Packet::Publish(publish) = packet else { return Ok(()) };
+        let Ok(topic) = TopicName::parse(&publish.topic, &limits) else { return Ok(()) };
+        // When it expires is kept beside it.
+        let properties = MessageProperties { expiry_s: None, ..publish.properties };
+        let message = Message {
+            topic,
+            payload: publish.payload,
+            qos: publish.qos,
+            properties: (!properties.is_empty()).then(|| Box::new(properties)),
+            expires_at: at.map(|at| Timestamp::from_millis(at.into())),
+        };
+        prop_assert_eq!(decode_message(&encode_message(&message), message.expires_at), Ok(message));
     }
 
     #[test]
@@ -129,6 +147,7 @@ proptest! {
 }
 
 fn look_at(bytes: &[u8]) {
+    let _ = decode_message(bytes, None);
     for max in [64, MAX] {
         if let Ok(Some(frame)) = frame(bytes, max) {
             assert!(frame.len <= max && frame.len <= bytes.len());
@@ -353,4 +372,21 @@ fn nothing_is_said_where_success_says_it() {
     let ack = Packet::PubAck(Ack::new(id, ReasonCode::NOT_AUTHORIZED));
     assert_eq!(encoded(&ack, Version::V5)[..], [0x40, 3, 0, 7, 0x87]);
     assert_eq!(encoded(&ack, Version::V311)[..], [0x40, 2, 0, 7]);
+}
+
+#[test]
+fn what_is_kept_is_one_message_and_nothing_else() {
+    let refused = |bytes: &[u8]| decode_message(bytes, None).unwrap_err().to_string();
+    let limits = TopicLimits { bytes_max: 9, levels_max: 1 };
+    let topic = TopicName::parse("t", &limits).unwrap();
+    let at = Timestamp::EPOCH;
+    let message = Message::received(topic, "x".into(), QoS::AtMostOnce, None, at);
+    let bytes = encode_message(&message);
+    assert!(decode_message(&bytes, None).is_ok());
+    let not_one = "malformed packet: not one PUBLISH";
+    assert_eq!(refused(&bytes[..bytes.len() - 1]), not_one);
+    assert_eq!(refused(&[&bytes[..], &bytes[..]].concat()), not_one);
+    assert_eq!(refused(&[0xC0, 0]), not_one);
+    let wildcard = [0x30, 5, 0, 1, b'#', 0, b'x'];
+    assert_eq!(refused(&wildcard), "malformed packet: not a topic name");
 }

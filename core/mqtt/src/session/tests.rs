@@ -487,10 +487,8 @@ fn a_subscription_identifier_from_a_client_is_a_protocol_error() {
 #[test]
 fn a_durable_session_says_what_is_to_be_remembered_before_what_follows_from_it() {
     let mut session = session(Terms { is_durable: true, ..terms(Version::V5) });
-    let numbered = |number: u64, qos| Delivery {
-        number: DeliveryNumber::new(number),
-        ..message(0, qos)
-    };
+    let numbered =
+        |number: u64, qos| Delivery { number: DeliveryNumber::new(number), ..message(0, qos) };
     let mut out = Vec::new();
     let publish_2 = publish(QoS::ExactlyOnce, 7, b"");
     let Ok(Arrival::Fresh(it)) = session.publish_arrived(&publish_2, START, &mut out) else {
