@@ -7,30 +7,29 @@ use rusqlite::Connection;
 
 use crate::error::StoreError;
 
-/// The migrations; the first makes schema 1.
-const MIGRATIONS: &[&str] = &[
+/// Those of the store; the first makes schema 1.
+pub(crate) const STORE: &[&str] = &[
     include_str!("../migrations/0001_first.sql"),
     include_str!("../migrations/0002_detect.sql"),
     include_str!("../migrations/0003_enrollment.sql"),
     include_str!("../migrations/0004_registry_events.sql"),
 ];
 
-/// The schema that this version reads and writes.
-pub(crate) fn known() -> i64 {
-    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
-}
+/// Those of the database of sessions.
+pub(crate) const SESSIONS: &[&str] = &[include_str!("../migrations/sessions/0001_first.sql")];
 
-/// Brings the database to the schema of this version.
+/// Brings a database to the schema that the last of its migrations makes.
 ///
 /// # Errors
 /// [`StoreError::NewerSchema`] if a later version of Picket wrote it; it is left untouched.
-pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+pub(crate) fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), StoreError> {
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let done = usize::try_from(found).unwrap_or(usize::MAX);
-    if done > MIGRATIONS.len() {
-        return Err(StoreError::NewerSchema { found, known: known() });
+    if done > migrations.len() {
+        let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+        return Err(StoreError::NewerSchema { found, known });
     }
-    for (number, sql) in (1_i64..).zip(MIGRATIONS).skip(done) {
+    for (number, sql) in (1_i64..).zip(migrations).skip(done) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(sql)?;
         transaction.pragma_update(None, "user_version", number)?;

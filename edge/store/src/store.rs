@@ -16,7 +16,7 @@ use tracing::warn;
 use crate::error::StoreError;
 use crate::limits::{CHANGES_KEPT, IDLE_READERS_MAX, QUEUE_MAX, STATEMENTS_KEPT};
 use crate::meta;
-use crate::migrations::migrate;
+use crate::migrations::{STORE, migrate};
 use crate::tx::{ReadTx, WriteTx};
 use crate::writer::{self, Job, Task};
 
@@ -47,10 +47,6 @@ impl Store {
     /// [`StoreError::InUse`] if another process has it open, [`StoreError::NewerSchema`] if a later
     /// version of Picket wrote it, [`StoreError::OtherAccount`] if it belongs to another account.
     pub fn open(dir: &Path, account: Account) -> Result<Store, StoreError> {
-        let opening = |path: &Path| {
-            let path = path.to_owned();
-            move |source: io::Error| StoreError::Open { path, source: Arc::new(source) }
-        };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(opening(dir))?;
         let lock = lock(dir)?;
         let path = dir.join("picket.db");
@@ -64,7 +60,7 @@ impl Store {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         prepare_writer(&connection)?;
-        migrate(&mut connection)?;
+        migrate(&mut connection, STORE)?;
         prepare_statements(&connection);
         let mut tx = WriteTx::new(ReadTx::new(connection, account.clone()));
         claim_account(&mut tx, &account)?;
@@ -88,6 +84,11 @@ impl Store {
                 lock: Mutex::new(Some(lock)),
             }),
         })
+    }
+
+    /// The data directory.
+    pub fn dir(&self) -> &Path {
+        self.shared.path.parent().unwrap_or(Path::new("."))
     }
 
     /// The account that the store belongs to.
@@ -216,7 +217,13 @@ fn lock_of<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn private_file(path: &Path) -> io::Result<File> {
+/// Says of which file it is that an error comes.
+pub(crate) fn opening(path: &Path) -> impl Fn(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Open { path: path.clone(), source: Arc::new(source) }
+}
+
+pub(crate) fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
@@ -245,7 +252,7 @@ fn lock(dir: &Path) -> Result<DirLock, StoreError> {
     }
 }
 
-fn prepare_writer(connection: &Connection) -> Result<(), StoreError> {
+pub(crate) fn prepare_writer(connection: &Connection) -> Result<(), StoreError> {
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // FULL: the log is on the disk, not only on its way, before COMMIT returns.
@@ -256,7 +263,7 @@ fn prepare_writer(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn prepare_statements(connection: &Connection) {
+pub(crate) fn prepare_statements(connection: &Connection) {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
 }
 
@@ -271,7 +278,7 @@ fn open_reader(path: &Path, account: Account) -> Result<ReadTx, StoreError> {
 }
 
 /// Writes the account down at the first start and compares it at every later one.
-fn claim_account(tx: &mut WriteTx, account: &Account) -> Result<(), StoreError> {
+pub(crate) fn claim_account(tx: &mut WriteTx, account: &Account) -> Result<(), StoreError> {
     const KEY: &str = "store.account";
     match meta::get(tx, KEY)? {
         None => {

@@ -60,6 +60,14 @@ pub(crate) fn count<T: TryFrom<i64>>(row: &Row<'_>, column: &'static str) -> Res
     })
 }
 
+/// A count that may be absent.
+pub(crate) fn count_opt<T: TryFrom<i64>>(
+    row: &Row<'_>,
+    column: &'static str,
+) -> Result<Option<T>, StoreError> {
+    row.get::<_, Option<i64>>(column)?.map(|_| count(row, column)).transpose()
+}
+
 /// A map from text to text.
 pub(crate) fn map(
     row: &Row<'_>,

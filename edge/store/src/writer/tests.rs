@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio::sync::{broadcast, oneshot};
 
 use super::{Group, Task};
-use crate::migrations::migrate;
+use crate::migrations::{STORE, migrate};
 use crate::store::Store;
 use crate::things::{self, NewThing};
 use crate::{ReadTx, RegistryError, StoreError, WriteTx};
@@ -52,7 +52,7 @@ fn add<T: Send + 'static>(
 fn a_commit_that_fails_fails_every_write_of_its_group_and_tells_nobody() {
     let mut connection = Connection::open_in_memory().unwrap();
     connection.pragma_update(None, "foreign_keys", true).unwrap();
-    migrate(&mut connection).unwrap();
+    migrate(&mut connection, STORE).unwrap();
     let mut tx = WriteTx::new(ReadTx::new(connection, Account::default()));
     let (changes, mut watcher) = broadcast::channel(8);
 
@@ -81,7 +81,7 @@ fn a_commit_that_fails_fails_every_write_of_its_group_and_tells_nobody() {
 #[test]
 fn a_transaction_that_the_database_gives_up_fails_the_group_it_was_in() {
     let mut connection = Connection::open_in_memory().unwrap();
-    migrate(&mut connection).unwrap();
+    migrate(&mut connection, STORE).unwrap();
     let mut tx = WriteTx::new(ReadTx::new(connection, Account::default()));
     let (changes, _) = broadcast::channel(8);
     let mut group = Group::default();

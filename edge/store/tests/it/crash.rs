@@ -1,15 +1,19 @@
 //! A process that is killed loses nothing that it was told is stored.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use picket_model::{Account, Metric, MetricValue};
-use picket_store::{Page, RegistryError, Store, StoreError, datapoints, meta, things};
+use picket_store::{
+    Page, RegistryError, SessionStore, Store, StoreError, datapoints, meta, things,
+};
 use tempfile::TempDir;
 
 use crate::datapoints::datapoint;
 use crate::scene::{NOW, device, run, thing};
+use crate::sessions::{delivery_row, session_row};
 
 /// Names the data directory to the child process.
 const DIR_VARIABLE: &str = "PICKET_STORE_CRASH_DIR";
@@ -101,6 +105,75 @@ fn child_that_writes_until_it_is_killed() {
         .collect();
     for writer in writers {
         runtime.block_on(writer).unwrap();
+    }
+}
+
+#[test]
+fn what_a_session_was_promised_survives_kill_9() {
+    let dir = TempDir::new().unwrap();
+    let mut acknowledged = 0;
+    for (round, kill_after) in [1, 300, 40, 777].into_iter().enumerate() {
+        let child = "crash::child_that_stores_sessions_until_it_is_killed";
+        let numbers = run_and_kill(child, dir.path(), round, kill_after);
+        acknowledged = numbers.last().unwrap().parse::<u64>().unwrap().max(acknowledged);
+        let store = Store::open(dir.path(), Account::default()).unwrap();
+        let found = found_sessions(&SessionStore::open(&store).unwrap());
+        let numbers = &found[0];
+        // What was committed last may not have been acknowledged; it is there for both, or for none.
+        assert_eq!(numbers, &found[1], "half a batch after round {round}");
+        let last = *numbers.last().unwrap();
+        assert!(last >= acknowledged, "{last} of {acknowledged}");
+        assert_eq!(*numbers, (last.saturating_sub(WAITING - 1).max(1)..=last).collect::<Vec<_>>());
+        acknowledged = last;
+        drop(store);
+        let database = rusqlite::Connection::open(dir.path().join("sessions.db")).unwrap();
+        let check: String =
+            database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(check, "ok");
+    }
+}
+
+/// Deliveries of each session that are left by the child: the older ones are over.
+const WAITING: u64 = 5;
+
+/// The numbers of the deliveries of each session, all of which have their message.
+fn found_sessions(store: &SessionStore) -> Vec<Vec<u64>> {
+    let mut messages = BTreeSet::new();
+    let mut note = |id| assert!(messages.insert(id));
+    store.messages(|id, _, _| note(id)).unwrap();
+    let sessions = store.sessions().unwrap().into_iter().map(|(_, session)| session.unwrap());
+    let numbers = sessions.map(|session| {
+        let waiting = session.deliveries.iter();
+        assert!(waiting.clone().all(|it| messages.contains(&it.message.unwrap())));
+        waiting.map(|it| it.number).collect::<Vec<_>>()
+    });
+    let numbers: Vec<_> = numbers.collect();
+    // Each is stored once, though it waits for two.
+    assert_eq!(messages.len(), numbers.first().map_or(0, Vec::len));
+    numbers
+}
+
+#[test]
+#[ignore = "the child of what_a_session_was_promised_survives_kill_9"]
+fn child_that_stores_sessions_until_it_is_killed() {
+    let dir = std::env::var_os(DIR_VARIABLE).unwrap();
+    let store = Store::open(Path::new(&dir), Account::default()).unwrap();
+    let store = SessionStore::open(&store).unwrap();
+    let before = found_sessions(&store).first().and_then(|numbers| numbers.last().copied());
+    for number in before.unwrap_or(0) + 1.. {
+        let write = store.write::<StoreError>(|tx| {
+            let message = tx.message(format!("message {number}").as_bytes(), None)?;
+            for key in [1, 2] {
+                tx.put(&session_row(key))?;
+                tx.queue(key, &delivery_row(number, Some(message)))?;
+                tx.over(key, number.saturating_sub(WAITING))?;
+            }
+            Ok(())
+        });
+        write.unwrap();
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "stored {number}.").unwrap();
+        out.flush().unwrap();
     }
 }
 

@@ -32,6 +32,7 @@ mod registry;
 mod registry_events;
 mod scene;
 mod sealing;
+mod sessions;
 mod topics;
 mod violations;
 mod writing;
