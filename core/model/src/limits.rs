@@ -139,6 +139,9 @@ pub struct MqttLimits {
     /// would fill them all. A message counts for each client that it waits for, though it is there
     /// once.
     pub queues_bytes_max: usize,
+    /// Bytes of what sessions are promised that wait for the disk. Default 64 MiB, a second's worth of
+    /// a disk that is not fast; above it publishers wait.
+    pub journal_bytes_max: usize,
     /// Subscriptions of one session. Default 1,000.
     pub subscriptions_max: usize,
     /// Subscriptions of all sessions together. Default 1,000,000, ten for each connection: of usual
@@ -223,6 +226,7 @@ impl Default for MqttLimits {
             queue_messages_max: 1_000,
             queue_bytes_max: 1024 * 1024,
             queues_bytes_max: 1024 * 1024 * 1024,
+            journal_bytes_max: 64 * 1024 * 1024,
             subscriptions_max: 1_000,
             subscriptions_in_all_max: 1_000_000,
             delayed_wills_bytes_max: 64 * 1024 * 1024,

@@ -76,7 +76,7 @@ pub(crate) fn bring(shared: &Shared, lease: &mut Lease, now: Timestamp) {
                 Posted::Full => shared.metrics.drop_message(Dropped::QueueFull),
                 // Nobody knows when there will be room again, and nobody would tell.
                 Posted::AllFull => shared.metrics.drop_message(Dropped::AllQueuesFull),
-                Posted::Waits | Posted::Crowds | Posted::NotKept | Posted::Closed => {}
+                Posted::Waits(_) | Posted::Crowds(_) | Posted::NotKept | Posted::Closed => {}
             }
             run.after = Some(topic);
         }

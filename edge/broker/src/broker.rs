@@ -24,10 +24,12 @@ use crate::budget::Budget;
 use crate::clients::Clients;
 use crate::clock::{Clock, Monotonic};
 use crate::half_open::HalfOpen;
+use crate::journal::{Journal, WallClock};
 use crate::listener::{self, Entrance};
 use crate::metrics::Metrics;
-use crate::ports::Directory;
+use crate::ports::{Directory, SessionStore, StoreFailed, StoredSessions};
 use crate::reports::{ReportConfig, ReportPace, ReportsUnderWay, UNDER_WAY_BYTES_MAX};
+use crate::restore;
 use crate::retained::{Owner, RetainedStore};
 use crate::router::{Flags, Router};
 use crate::sessions::{self, Sessions};
@@ -66,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) clients: Clients,
     /// Tells this run of the broker from all others, in what must be unique beyond it.
     pub(crate) run: u64,
+    /// Where it is written down what sessions are promised, if they survive the server.
+    pub(crate) journal: Option<Arc<Journal>>,
     pub(crate) wills: Wills,
     pub(crate) report_pace: ReportPace,
     pub(crate) reports_under_way: ReportsUnderWay,
@@ -133,7 +137,8 @@ pub struct SessionCount {
 }
 
 impl Broker {
-    /// Makes a broker that listens nowhere yet. To be called within a tokio runtime.
+    /// Makes a broker that listens nowhere yet, and whose sessions end with it. To be called within a
+    /// tokio runtime.
     ///
     /// Observations wait for room in `observations`: who does not take them slows the devices down.
     /// The counters appear in `registry`.
@@ -144,9 +149,52 @@ impl Broker {
         clock: Clock,
         registry: &mut Registry,
     ) -> Self {
+        let metrics = Metrics::register(registry);
+        let sessions = Sessions::default();
+        Self::made(config, directory, observations, clock, metrics, sessions, None)
+    }
+
+    /// Makes a broker whose sessions survive it: those that are stored go on. Blocks while they are
+    /// read.
+    ///
+    /// # Errors
+    /// [`StoreFailed`] if they cannot be read.
+    pub fn durable(
+        config: BrokerConfig,
+        directory: Arc<dyn Directory>,
+        mut store: Box<dyn SessionStore>,
+        observations: mpsc::Sender<Observation>,
+        clock: Clock,
+        registry: &mut Registry,
+    ) -> Result<Self, StoreFailed> {
+        let metrics = Metrics::register(registry);
+        let stored = store.load()?;
+        let (last_key, last_number) = stored.last();
+        let sessions = Sessions::behind(last_key);
+        let monotonic = Monotonic::new();
+        let wall_clock = WallClock { wall: Arc::clone(&clock), monotonic };
+        let bytes_max = config.limits.journal_bytes_max;
+        let journal = Journal::start(store, wall_clock, bytes_max, last_number, &metrics)
+            .map_err(|error| StoreFailed { reason: error.to_string() })?;
+        let journal = Some((journal, monotonic, stored));
+        Ok(Self::made(config, directory, observations, clock, metrics, sessions, journal))
+    }
+
+    fn made(
+        config: BrokerConfig,
+        directory: Arc<dyn Directory>,
+        observations: mpsc::Sender<Observation>,
+        clock: Clock,
+        metrics: Metrics,
+        sessions: Sessions,
+        journal: Option<(Arc<Journal>, Monotonic, StoredSessions)>,
+    ) -> Self {
         let (stopping, _) = watch::channel(false);
         let (sweep, _) = watch::channel(());
-        let metrics = Metrics::register(registry);
+        let (journal, monotonic, stored) = match journal {
+            Some((journal, monotonic, stored)) => (Some(journal), monotonic, Some(stored)),
+            None => (None, Monotonic::new(), None),
+        };
         let queues = Budget::new(config.limits.queues_bytes_max, metrics.queues_bytes.clone());
         let shared = Arc::new(Shared {
             queues: Arc::new(queues),
@@ -155,14 +203,15 @@ impl Broker {
             slices: SliceBook::default(),
             router: Router::new(&config.limits),
             retained: RetainedStore::new(&config.limits),
-            sessions: Sessions::default(),
+            sessions,
             clients: Clients::default(),
             run: RandomState::new().build_hasher().finish(),
+            journal,
             report_pace: ReportPace::new(&config.reports),
             reports_under_way: ReportsUnderWay::new(UNDER_WAY_BYTES_MAX),
             wills: Wills::new(config.limits.delayed_wills_bytes_max),
             metrics,
-            monotonic: Monotonic::new(),
+            monotonic,
             half_open: Arc::new(HalfOpen::new(&config.limits)),
             places: Arc::new(Semaphore::new(places(&config.limits) as usize)),
             session_places: Arc::new(Semaphore::new(
@@ -176,6 +225,9 @@ impl Broker {
             directory,
             config,
         });
+        if let (Some(journal), Some(stored)) = (&shared.journal, stored) {
+            restore::restore(&shared, journal, stored);
+        }
         tokio::spawn(look_after(Arc::clone(&shared)));
         tokio::spawn(sweep_retained(Arc::clone(&shared)));
         Self { shared }
@@ -273,6 +325,14 @@ impl Broker {
         Ok(Arc::new(Message::received(topic, payload, qos, properties, now)))
     }
 
+    /// Waits until everything that was published so far is on the disk, for the sessions that survive
+    /// the server. While the disk fails it does not return.
+    pub async fn committed(&self) {
+        if let Some(journal) = &self.shared.journal {
+            journal.committed(journal.ticket()).await;
+        }
+    }
+
     /// How many sessions there are.
     pub fn sessions(&self) -> SessionCount {
         let (live, kept) = self.shared.sessions.count();
@@ -286,20 +346,28 @@ impl Broker {
         clients
     }
 
-    /// Stops listening and closes every connection with a reason. Returns when all are closed, or
-    /// after `patience`; true if all are.
+    /// Stops listening and closes every connection with a reason. Returns when all are closed and
+    /// what their sessions are promised is on the disk, or after `patience`; true if all that is so.
     pub async fn shutdown(&self, patience: Duration) -> bool {
         self.shared.stopping.send_replace(true);
         self.shared.sessions.stop();
         let places = places(&self.shared.config.limits);
+        let deadline = tokio::time::Instant::now() + patience;
         let all = self.shared.places.acquire_many(places);
-        let all_closed = tokio::time::timeout(patience, all).await.is_ok();
+        let all_closed = tokio::time::timeout_at(deadline, all).await.is_ok();
         if all_closed {
             info!("all connections are closed");
         } else {
             warn!("connections are left open");
         }
-        all_closed
+        let all_kept = tokio::time::timeout_at(deadline, self.committed()).await.is_ok();
+        if !all_kept {
+            warn!("the last changes of sessions are not on the disk");
+        }
+        if let Some(journal) = &self.shared.journal {
+            journal.stop();
+        }
+        all_closed && all_kept
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Buf;
 use picket_model::{ClientId, DisconnectReason, Timestamp};
 use picket_mqtt::codec;
-use picket_mqtt::packet::Version;
+use picket_mqtt::packet::{Packet, Version};
 use picket_mqtt::session::{NotResent, Output, Session, packet_bytes_max};
 use picket_mqtt::{Delivery, TopicLimits};
 use picket_policy::Action;
@@ -25,6 +25,7 @@ use crate::access::{Access, AccessWatch, Standing};
 use crate::authorize::{PublishTopics, ReceiveTopics};
 use crate::broker::Shared;
 use crate::greeting::drop_denied_filters;
+use crate::journal::{Journal, Ticket};
 use crate::mailbox::Mailbox;
 use crate::metrics::Dropped;
 use crate::ports::Principal;
@@ -34,16 +35,18 @@ use crate::retained::ClientOwner;
 use crate::sessions::{Kick, Lease};
 use crate::tally::{Flush, Tally};
 use crate::will::LastWill;
-use crate::wire::{Turn, Wire};
+use crate::wire::{OUTPUT_HIGH_BYTES, Turn, Wire};
 
 use self::answer::Awaited;
 use self::close::{Close, Ended};
+use self::withheld::Withheld;
 
 mod answer;
 mod close;
 mod deliver;
 mod publish;
 mod subscribe;
+mod withheld;
 
 #[cfg(test)]
 mod tests;
@@ -75,6 +78,9 @@ pub(crate) struct Connection<IO> {
     held: Option<Held>,
     /// Who waits for the client to acknowledge a message.
     awaited: Vec<Awaited>,
+    /// Set while something must not be sent that is not on the disk yet. Small where it is not set:
+    /// most connections never need it.
+    withheld: Option<Box<Withheld>>,
     /// This client as owner of retained messages, from its first one on.
     owner: Option<Arc<ClientOwner>>,
     client: ClientId,
@@ -125,6 +131,10 @@ pub(crate) struct Beginning<IO> {
     pub(crate) expires_at: Option<Timestamp>,
     /// What was in flight and is dropped.
     pub(crate) not_resent: Vec<NotResent>,
+    /// The first packet.
+    pub(crate) connack: Packet,
+    /// What it waits for.
+    pub(crate) written_down: Ticket,
 }
 
 /// How far the packets were taken in.
@@ -134,6 +144,8 @@ enum Intake {
     Done,
     /// Something else has to be done first; then there may be more.
     Interrupted,
+    /// As much waits for the disk as may.
+    Full,
 }
 
 impl<IO> Connection<IO> {
@@ -151,6 +163,8 @@ impl<IO> Connection<IO> {
             source,
             expires_at,
             not_resent,
+            connack,
+            written_down,
         } = beginning;
         let wires = shared.tripwires.wires(&access.device);
         let slices = Arc::clone(&shared.slices.current());
@@ -161,6 +175,7 @@ impl<IO> Connection<IO> {
             denials: DenialPace::default(),
             held: None,
             awaited: Vec::new(),
+            withheld: None,
             publishing: PublishTopics::new(TopicLimits::from(&shared.config.limits)),
             receiving: ReceiveTopics::default(),
             owner: None,
@@ -180,6 +195,8 @@ impl<IO> Connection<IO> {
             presence,
             lease,
         };
+        connection.withhold(written_down);
+        connection.out.push(Output::Packet(connack));
         connection.tell_not_resent(not_resent);
         connection
     }
@@ -189,8 +206,12 @@ impl<IO> Connection<IO> {
         let mut n_denied = 0;
         for dropped in not_resent {
             match dropped {
-                NotResent::TooLarge(_) => self.shared.metrics.drop_message(Dropped::TooLarge),
+                NotResent::TooLarge(delivery) => {
+                    self.session.forget(delivery.number, &mut self.out);
+                    self.shared.metrics.drop_message(Dropped::TooLarge);
+                }
                 NotResent::Denied(delivery) => {
+                    self.session.forget(delivery.number, &mut self.out);
                     let topic = &delivery.message.topic;
                     n_denied += 1;
                     self.shared.metrics.deny(Action::Receive);
@@ -207,6 +228,55 @@ impl<IO> Connection<IO> {
                 "{n_denied} messages in flight are denied now and were dropped"
             );
         }
+    }
+}
+
+impl<IO> Connection<IO> {
+    /// Writes what is to be sent, and to the journal what is to be remembered before.
+    fn encode(&mut self) {
+        let version = self.session.version();
+        for output in self.out.drain(..) {
+            if let (Output::Record(record), Some(journal)) = (&output, &self.shared.journal) {
+                let ticket = journal.note(self.lease.mailbox.session, *record);
+                if record.is_awaited() {
+                    self.withheld.get_or_insert_default().wait_for(ticket);
+                }
+                continue;
+            }
+            match &mut self.withheld {
+                None => output.encode(version, &mut self.wire.output),
+                Some(withheld) => withheld.append(|bytes| output.encode(version, bytes)),
+            }
+        }
+        if let (Some(withheld), Some(journal)) = (&mut self.withheld, &self.shared.journal) {
+            withheld.see_to_waking(journal, &self.lease.mailbox);
+        }
+    }
+
+    /// Has what is sent from now on wait for the disk.
+    fn withhold(&mut self, ticket: Ticket) {
+        let is_pending = |journal: &Arc<Journal>| !journal.is_durable(ticket);
+        if self.shared.journal.as_ref().is_some_and(is_pending) {
+            self.withheld.get_or_insert_default().wait_for(ticket);
+        }
+    }
+
+    /// Sends what need not wait for the disk any more.
+    fn let_out(&mut self) {
+        if let (Some(withheld), Some(journal)) = (&mut self.withheld, &self.shared.journal)
+            && withheld.let_out(journal, &mut self.wire.output)
+        {
+            self.withheld = None;
+        }
+    }
+
+    /// Gives the disk a moment for what the client was not sent yet.
+    async fn await_disk(&mut self) {
+        if let (Some(withheld), Some(journal)) = (&self.withheld, &self.shared.journal) {
+            let committed = journal.committed(withheld.ticket());
+            let _ = tokio::time::timeout(FAREWELL, committed).await;
+        }
+        self.let_out();
     }
 }
 
@@ -242,6 +312,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 return Close::ProtocolError(error);
             }
             self.see_slices();
+            self.let_out();
             let intake = match self.take_in() {
                 Ok(intake) => intake,
                 Err(close) => return close,
@@ -263,10 +334,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 continue;
             }
             self.arm(timer.as_mut());
-            // A congested wire reads nothing, so what lets it go on is that it has written.
-            let is_congested = self.wire.is_congested();
-            let reads = !is_congested && self.held.is_none();
-            let tells_written = tells_written || is_congested;
+            // A congested wire reads nothing, so what lets it go on is that it has written; where too
+            // much waits for the disk, mail comes when that has written.
+            let is_congested = self.is_congested();
+            let reads = !is_congested && self.held.is_none() && intake != Intake::Full;
+            let tells_written = tells_written || self.wire.is_congested();
             tokio::select! {
                 biased;
                 access = self.watch.changed() => {
@@ -312,6 +384,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
     }
 
+    /// Whether so much waits to be sent that nothing should be added.
+    fn is_congested(&self) -> bool {
+        let is_full = |it: &Withheld| it.len() >= OUTPUT_HIGH_BYTES;
+        self.wire.is_congested() || self.withheld.as_deref().is_some_and(is_full)
+    }
+
     /// Lets the client go on if there is room by now, or if it was held up long enough.
     fn release(&mut self) {
         let Some(held) = &self.held else { return };
@@ -333,8 +411,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             if self.flush_now || self.arrived.is_some() || self.watch.has_changed() {
                 break Ok(Intake::Interrupted);
             }
-            if self.wire.is_congested() || self.held.is_some() {
+            if self.is_congested() || self.held.is_some() {
                 break Ok(Intake::Done);
+            }
+            if let Some(journal) = self.shared.journal.as_ref().filter(|it| it.is_crowded()) {
+                journal.wake_for_room(&self.lease.mailbox);
+                break Ok(Intake::Full);
             }
             match codec::frame(&input[taken..], packet_bytes_max) {
                 Ok(None) => break Ok(Intake::Done),
@@ -360,13 +442,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let packet = codec::decode(frame, self.session.version())
             .map_err(|error| Close::ProtocolError(error.into()))?;
         self.other_packet(packet)
-    }
-
-    fn encode(&mut self) {
-        let version = self.session.version();
-        for output in self.out.drain(..) {
-            output.encode(version, &mut self.wire.output);
-        }
     }
 
     fn count(&mut self) {
@@ -453,10 +528,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     async fn finish(mut self: Box<Self>, close: Close) {
         self.encode();
         self.count();
+        self.await_disk().await;
         let Ended { reason, farewell, words, end, dismissal } =
             close.judge(&self.shared, &self.client);
         let farewell = farewell.and_then(|code| self.session.farewell(code, words.as_deref()));
-        if let Some(packet) = farewell {
+        // It is the last packet: what must still be withheld cannot follow.
+        if let Some(packet) = farewell.filter(|_| self.withheld.is_none()) {
             codec::encode(&packet, Version::V5, &mut self.wire.output);
         }
         // One try without waiting, so that the client hears it before anybody is waited for.

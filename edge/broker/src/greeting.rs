@@ -7,7 +7,7 @@ use bytes::Buf;
 use picket_model::{ClientId, Denied, DeviceName, Fact, Observation};
 use picket_mqtt::codec::{self, PacketType};
 use picket_mqtt::packet::{ConnAck, ConnAckProperties, Connect, Packet, Version};
-use picket_mqtt::session::{Session, packet_bytes_max};
+use picket_mqtt::session::{Session, Terms, packet_bytes_max};
 use picket_mqtt::{DecodeError, ReasonCode, TopicFilter, TopicName};
 use picket_policy::Action;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -201,7 +201,7 @@ async fn begin<IO>(
     peer: Peer,
     admitted: Admitted,
     claimed: Claimed,
-    mut wire: Wire<IO>,
+    wire: Wire<IO>,
 ) -> Box<Connection<IO>> {
     let Admitted { client, principal, watch, access, terms, told, will, expires_at, .. } = admitted;
     let observe = |fact| {
@@ -230,6 +230,9 @@ async fn begin<IO>(
         // client is back in time and the will is forgotten ([MQTT-3.1.3-9]).
         crate::will::send(shared, will).await;
     }
+    let written_down = lease.write_down(&principal, terms.session_expiry_s).max(claimed.forgotten);
+    let terms =
+        Terms { is_durable: shared.journal.is_some() && terms.session_expiry_s > 0, ..terms };
     let dropped_filters = drop_denied_filters(shared, &access, &mut lease);
     presence.unsubscribed(&dropped_filters);
     let may_receive =
@@ -242,7 +245,6 @@ async fn begin<IO>(
         code: ReasonCode::SUCCESS,
         properties: told,
     };
-    codec::encode(&Packet::ConnAck(Box::new(connack)), terms.version, &mut wire.output);
     shared.metrics.admitted.inc();
     info!(
         client.id = %client.as_str().escape_debug(),
@@ -272,6 +274,8 @@ async fn begin<IO>(
         source,
         expires_at,
         not_resent,
+        connack: Packet::ConnAck(Box::new(connack)),
+        written_down,
     }))
 }
 

@@ -4,9 +4,10 @@
 //! its CONNECT and `admission` judges it; `sessions` gives it the hold on its client id. From there
 //! on `connection` serves it, one task for each: `authorize` decides what it asks and remembers,
 //! `tally` counts it for Detect, whole and by `slices`, `router` and `retained` carry its messages to
-//! the `mailbox`es of others, `reports` takes what devices say of themselves. [`access`] wakes it when
-//! its rights change. `presence` and `lifecycle` tell others that it is there; [`broker`] and `operate`
-//! are how its owner looks in.
+//! the `mailbox`es of others, `journal` keeps what must survive the server and `restore` takes it up
+//! again, `reports` takes what devices say of themselves. [`access`] wakes it when its rights change.
+//! `presence` and `lifecycle` tell others that it is there; [`broker`] and `operate` are how its owner
+//! looks in.
 //!
 //! Architecture invariant: nothing is routed without a `PublishPermit`, which only a decision (or the
 //! server itself) can make, and nothing leaves a mailbox without a decision of that moment.
@@ -24,6 +25,7 @@ mod clock;
 mod connection;
 mod greeting;
 mod half_open;
+mod journal;
 mod lifecycle;
 mod listener;
 mod mailbox;
@@ -32,6 +34,7 @@ mod operate;
 pub mod ports;
 mod presence;
 mod reports;
+mod restore;
 mod retained;
 mod router;
 mod sessions;

@@ -8,12 +8,16 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use picket_model::limits::MqttLimits;
 use picket_mqtt::queue::{DeliveryQueue, QueueFull};
 use picket_mqtt::{Delivery, QoS};
 use tokio::sync::Notify;
 
 use crate::asks::Asks;
+use crate::broker::Shared;
 use crate::budget::{Budget, Reservation};
+use crate::journal::{Journal, Ticket};
+use crate::metrics::Dropped;
 
 /// Tells one session from all others, before and after, of whatever client id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,15 +49,17 @@ struct Inner {
     closed: bool,
     /// Publishers waited in vain: no more of them are to, until so many deliveries were taken out.
     given_up_for: usize,
+    /// Where what waits is written down, if the session survives the server.
+    journal: Option<Arc<Journal>>,
 }
 
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Posted {
-    /// It waits.
-    Waits,
+    /// It waits; it is kept over the end of the server once the ticket is durable.
+    Waits(Ticket),
     /// It waits, and the next one had better wait for room.
-    Crowds,
+    Crowds(Ticket),
     /// The client is away, and what is sent at most once is not kept for it. By design, not a drop.
     NotKept,
     /// There is no room.
@@ -68,7 +74,7 @@ impl Posted {
     /// Whether it will be delivered, as far as one can know.
     pub(crate) const fn is_kept(self) -> bool {
         match self {
-            Self::Waits | Self::Crowds => true,
+            Self::Waits(_) | Self::Crowds(_) => true,
             Self::NotKept | Self::Full | Self::AllFull | Self::Closed => false,
         }
     }
@@ -88,6 +94,7 @@ impl Mailbox {
             reservation: Reservation::default(),
             closed: false,
             given_up_for: 0,
+            journal: None,
         };
         Self {
             session,
@@ -101,8 +108,53 @@ impl Mailbox {
         }
     }
 
+    /// One of a session that survived the server, whose client is away.
+    pub(crate) fn absent(session: SessionKey, shared: &Shared, journal: Arc<Journal>) -> Self {
+        let limits = &shared.config.limits;
+        let MqttLimits { queue_messages_max, queue_bytes_max, .. } = *limits;
+        let budget = Arc::clone(&shared.queues);
+        let mailbox = Self::new(session, queue_messages_max, queue_bytes_max, budget);
+        mailbox.set_online(false);
+        mailbox.keep_in(Some(journal));
+        mailbox
+    }
+
+    /// Says where what waits is written down from now on; gives where it was before.
+    pub(crate) fn keep_in(&self, journal: Option<Arc<Journal>>) -> Option<Arc<Journal>> {
+        std::mem::replace(&mut self.lock().journal, journal)
+    }
+
+    /// Where what waits is written down, if the session survives the server.
+    pub(crate) fn journal(&self) -> Option<Arc<Journal>> {
+        self.lock().journal.clone()
+    }
+
+    /// Holds bytes of what was sent before the server ended. False if there is no room for them.
+    pub(crate) fn hold(&self, bytes: usize) -> bool {
+        let mut inner = self.lock();
+        let held = inner.held() + bytes;
+        let is_held = inner.reservation.grow(&self.budget, held);
+        if is_held {
+            inner.unacknowledged += bytes;
+        }
+        is_held
+    }
+
+    /// Adds a delivery that waited when the server ended.
+    ///
+    /// # Errors
+    /// Why it is dropped.
+    pub(crate) fn restore(&self, delivery: Delivery) -> Result<(), Dropped> {
+        let mut inner = self.lock();
+        let held = inner.held() + delivery.message.cost_bytes();
+        if !inner.reservation.grow(&self.budget, held) {
+            return Err(Dropped::AllQueuesFull);
+        }
+        inner.queue.push(delivery).map_err(|QueueFull| Dropped::QueueFull)
+    }
+
     /// Adds a delivery and wakes the session if it had none.
-    pub(crate) fn post(&self, delivery: Delivery) -> Posted {
+    pub(crate) fn post(&self, mut delivery: Delivery) -> Posted {
         if delivery.qos == QoS::AtMostOnce && !self.is_online() {
             return Posted::NotKept;
         }
@@ -115,6 +167,13 @@ impl Mailbox {
         if !inner.reservation.grow(&self.budget, held) {
             return Posted::AllFull;
         }
+        let mut kept = Ticket::NOTHING;
+        if let Some(journal) = &inner.journal
+            && delivery.qos > QoS::AtMostOnce
+            && inner.queue.has_room_for(&delivery)
+        {
+            kept = journal.queue(self.session, &mut delivery);
+        }
         let posted = inner.queue.push(delivery);
         let crowds = inner.queue.is_above(3, 4) && inner.given_up_for == 0 && self.is_online();
         if crowds {
@@ -126,7 +185,7 @@ impl Mailbox {
             Ok(()) if was_empty => self.mail.notify_one(),
             Ok(()) => {}
         }
-        if crowds { Posted::Crowds } else { Posted::Waits }
+        if crowds { Posted::Crowds(kept) } else { Posted::Waits(kept) }
     }
 
     /// Moves what may leave; see [`DeliveryQueue::take`]. True if something is left.
@@ -196,7 +255,8 @@ impl Mailbox {
         self.mail.notified().await;
     }
 
-    /// Wakes the session as if there were mail: it was asked something.
+    /// Wakes the session as if there were mail: it was asked something, or what it waits for is on the
+    /// disk.
     pub(crate) fn wake(&self) {
         self.mail.notify_one();
     }

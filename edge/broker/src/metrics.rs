@@ -10,6 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::journal::writer::JournalMetrics;
+
 /// The counters of one broker.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -53,6 +55,10 @@ pub(crate) struct Metrics {
     pub(crate) subscriptions_refused: Family<NoRoomLabel, Counter>,
     /// Wills sent before their delay was over.
     pub(crate) wills_hurried: Counter,
+    /// Sessions of before that did not go on.
+    pub(crate) sessions_lost: Family<SessionLostLabel, Counter>,
+    /// What sessions are promised, on its way to the disk.
+    pub(crate) journal: JournalMetrics,
 }
 
 /// A label `action` as policies spell it.
@@ -195,6 +201,16 @@ reasons!(
 );
 
 reasons!(
+    /// Why a session did not go on when the server started.
+    SessionLost in SessionLostLabel {
+        /// What is stored of it cannot be read.
+        Unreadable = "unreadable",
+        /// As many sessions are kept as may be.
+        NoRoom = "no_room",
+    }
+);
+
+reasons!(
     /// How a client broke the protocol or a limit.
     Broken in BrokenLabel {
         /// The bytes are no acceptable packet.
@@ -272,11 +288,26 @@ impl Metrics {
             "Wills sent before their delay was over, for want of room",
             m.wills_hurried.clone(),
         );
+        registry.register(
+            "sessions_lost",
+            "Sessions of before that did not go on when the server started",
+            m.sessions_lost.clone(),
+        );
+        let journal = registry.sub_registry_with_prefix("journal");
+        let JournalMetrics { commits, failures, is_failing, bytes } = &m.journal;
+        journal.register("commits", "Batches of changes of sessions stored", commits.clone());
+        journal.register("failures", "Attempts to store one that failed", failures.clone());
+        journal.register("failing", "1 while sessions cannot be stored", is_failing.clone());
+        journal.register("bytes", "Memory of what waits to be stored", bytes.clone());
         metrics
     }
 
     pub(crate) fn refuse_subscription(&self, reason: NoRoom) {
         self.subscriptions_refused.get_or_create(&reason.label()).inc();
+    }
+
+    pub(crate) fn lose_session(&self, reason: SessionLost) {
+        self.sessions_lost.get_or_create(&reason.label()).inc();
     }
 
     pub(crate) fn refuse(&self, reason: Refused) {

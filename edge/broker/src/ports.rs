@@ -1,4 +1,5 @@
-//! What the broker needs from above: the registry, asked for rights.
+//! What the broker needs from above: the registry, asked for rights, and a place for what sessions
+//! are promised.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,6 +9,11 @@ use picket_model::{
 };
 use picket_policy::{NamedDocument, ThingFacts};
 use thiserror::Error;
+
+pub use crate::journal::{
+    Batch, DeliveryChange, Progress, SessionChange, SessionChanges, SessionFacts, StoredOptions,
+};
+pub use crate::restore::{StoredDelivery, StoredSession, StoredSessions};
 
 /// The registry, as far as admission and rights go.
 ///
@@ -72,6 +78,29 @@ pub struct Rights {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the registry cannot be read: {reason}")]
 pub struct Unavailable {
+    /// Why, for the log.
+    pub reason: String,
+}
+
+/// Where sessions are kept that survive the server. Its calls block.
+pub trait SessionStore: Send + 'static {
+    /// Reads everything. Called once, before anything is committed.
+    ///
+    /// # Errors
+    /// [`StoreFailed`] where that is not possible. What is wrong with a single session is no error.
+    fn load(&mut self) -> Result<StoredSessions, StoreFailed>;
+
+    /// Makes a batch durable: all of it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`StoreFailed`] if it is not; then the same batch comes again.
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreFailed>;
+}
+
+/// The store of sessions failed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the store of sessions fails: {reason}")]
+pub struct StoreFailed {
     /// Why, for the log.
     pub reason: String,
 }

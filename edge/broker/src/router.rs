@@ -10,6 +10,7 @@ use picket_mqtt::trie::FilterTrie;
 use picket_mqtt::{Delivery, Message, QoS, Shared, TopicFilter, TopicName};
 
 use crate::authorize::PublishPermit;
+use crate::journal::Ticket;
 use crate::mailbox::{Mailbox, Posted, SessionKey};
 use crate::metrics::{Dropped, Metrics};
 
@@ -183,8 +184,7 @@ impl Router {
         Route { version, targets, groups }
     }
 
-    /// Delivers a message along its route. Gives a mailbox that the publisher had better wait for
-    /// before it goes on.
+    /// Delivers a message along its route.
     pub(crate) fn deliver<'a>(
         &self,
         _permit: PublishPermit,
@@ -192,16 +192,20 @@ impl Router {
         message: &Arc<Message>,
         flags: Flags,
         metrics: &Metrics,
-    ) -> Option<&'a Arc<Mailbox>> {
-        let mut crowded = None;
+    ) -> Delivered<'a> {
+        let (mut crowded, mut kept) = (None, Ticket::NOTHING);
         let mut note = |posted: Posted, target: &'a Target| match posted {
             Posted::Full => {
                 metrics.drop_message(Dropped::QueueFull);
                 crowded = Some(&target.mailbox).filter(|it| it.is_crowded()).or(crowded);
             }
             Posted::AllFull => metrics.drop_message(Dropped::AllQueuesFull),
-            Posted::Crowds => crowded = Some(&target.mailbox),
-            Posted::Waits | Posted::NotKept | Posted::Closed => {}
+            Posted::Crowds(ticket) => {
+                crowded = Some(&target.mailbox);
+                kept = kept.max(ticket);
+            }
+            Posted::Waits(ticket) => kept = kept.max(ticket),
+            Posted::NotKept | Posted::Closed => {}
         };
         for target in &route.targets {
             // mqtt-5 [MQTT-3.8.3-3]
@@ -219,7 +223,7 @@ impl Router {
                 note(posted, member);
             }
         }
-        crowded
+        Delivered { crowded, kept }
     }
 
     /// Passes a message for a group on, because the member that got it may not have it. False if
@@ -253,6 +257,15 @@ impl Tables {
             }
         }
     }
+}
+
+/// What a publisher has to wait for.
+#[derive(Debug)]
+pub(crate) struct Delivered<'a> {
+    /// A mailbox that had better have room again before the next message.
+    pub(crate) crowded: Option<&'a Arc<Mailbox>>,
+    /// Durable once the message is on the disk for every session that survives the server.
+    pub(crate) kept: Ticket,
 }
 
 /// What routing needs to know of a PUBLISH besides the message.

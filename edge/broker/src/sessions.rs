@@ -15,6 +15,7 @@ use tracing::debug;
 
 use crate::bringing::Bringing;
 use crate::broker::Shared;
+use crate::journal::{SessionFacts, StoredOptions, Ticket};
 use crate::mailbox::{Mailbox, SessionKey};
 use crate::metrics::Dropped;
 use crate::operate::Dismissal;
@@ -105,9 +106,16 @@ pub(crate) struct Claimed {
     pub(crate) resumed: bool,
     /// The session that ended because this one begins.
     pub(crate) ended: Option<SessionKey>,
+    /// Durable once that is not to be found on the disk any more.
+    pub(crate) forgotten: Ticket,
 }
 
 impl Sessions {
+    /// None yet; the first one's key follows on another.
+    pub(crate) fn behind(last_key: u64) -> Self {
+        Self { next_key: AtomicU64::new(last_key + 1), ..Self::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A poisoned lock still guards whole slots: critical sections do not panic half-way.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -261,11 +269,9 @@ pub(crate) async fn claim(
                     let claimed = inner.begin(shared, client, resumed);
                     drop(inner);
                     let ended_key = ended.as_ref().map(|kept| kept.mailbox.session);
-                    if let Some(ended) = ended {
-                        ended.end(shared);
-                    }
+                    let forgotten = ended.map_or(Ticket::NOTHING, |ended| ended.end(shared));
                     shared.show_kept();
-                    return Claimed { ended: ended_key, ..claimed };
+                    return Claimed { ended: ended_key, forgotten, ..claimed };
                 }
             }
         };
@@ -313,26 +319,88 @@ impl Inner {
             place,
             _over: over,
         };
-        Claimed { lease, state, resumed, ended: None }
+        Claimed { lease, state, resumed, ended: None, forgotten: Ticket::NOTHING }
     }
 }
 
 impl Kept {
-    fn end(self, shared: &Shared) {
-        end_session(shared, &self.mailbox, &self.subscriptions);
+    fn end(self, shared: &Shared) -> Ticket {
+        end_session(shared, &self.mailbox, &self.subscriptions)
     }
 }
 
-fn end_session(shared: &Shared, mailbox: &Mailbox, subscriptions: &Subscriptions) {
+/// Ends a session; the ticket stands for what was stored of it, and is gone.
+fn end_session(shared: &Shared, mailbox: &Mailbox, subscriptions: &Subscriptions) -> Ticket {
     shared.router.unsubscribe(mailbox.session, subscriptions.keys());
     shared.metrics.drop_messages(Dropped::SessionEnded, mailbox.close());
+    // Behind the close: nothing is queued for it any more.
+    let journal = mailbox.journal();
+    journal.map_or(Ticket::NOTHING, |journal| journal.end(mailbox.session))
+}
+
+/// Keeps a session that survived the server, in place of an older one of its client's. False if there
+/// is no room for it.
+pub(crate) fn restore(
+    shared: &Shared,
+    client: ClientId,
+    principal: Principal,
+    mailbox: Arc<Mailbox>,
+    subscriptions: Subscriptions,
+    session: KeptSession,
+) -> bool {
+    let before = shared.sessions.lock().take_kept(&client);
+    if let Some(before) = before {
+        before.end(shared);
+    }
+    let Ok(place) = Arc::clone(&shared.session_places).try_acquire_owned() else {
+        end_session(shared, &mailbox, &subscriptions);
+        return false;
+    };
+    let mut inner = shared.sessions.lock();
+    inner.expiries.insert((session.until, mailbox.session), client.clone());
+    let bringing = Bringing::default();
+    let kept = Kept { mailbox, subscriptions, bringing, session, principal, place };
+    inner.slots.insert(client, Slot::Kept(Box::new(kept)));
+    true
 }
 
 impl Lease {
-    /// Forgets a filter; false if it was not subscribed to. The router is the caller's to tell.
-    pub(crate) fn unsubscribe(&mut self, filter: &TopicFilter) -> bool {
+    /// Notes a subscription. The ticket stands for it where it survives the server.
+    pub(crate) fn subscribe(&mut self, filter: &TopicFilter, subscription: Subscription) -> Ticket {
+        let stored = StoredOptions { options: subscription.options, id: subscription.id };
+        self.subscriptions.insert(filter.clone(), subscription);
+        self.keep_subscription(filter, Some(stored))
+    }
+
+    /// Forgets a filter; `None` if it was not subscribed to. The router is the caller's to tell.
+    pub(crate) fn unsubscribe(&mut self, filter: &TopicFilter) -> Option<Ticket> {
         self.bringing.forget(filter);
-        self.subscriptions.remove(filter).is_some()
+        self.subscriptions.remove(filter)?;
+        Some(self.keep_subscription(filter, None))
+    }
+
+    fn keep_subscription(&self, filter: &TopicFilter, stored: Option<StoredOptions>) -> Ticket {
+        let journal = self.mailbox.journal();
+        journal.map_or(Ticket::NOTHING, |journal| {
+            journal.subscription(self.mailbox.session, filter, stored)
+        })
+    }
+
+    /// Has the session survive the server if it outlives its connection, and otherwise not any more.
+    /// CONNACK waits for the ticket.
+    pub(crate) fn write_down(&self, principal: &Principal, expiry_s: u32) -> Ticket {
+        let Some(journal) = &self.shared.journal else { return Ticket::NOTHING };
+        let session = self.mailbox.session;
+        if expiry_s == 0 {
+            let before = self.mailbox.keep_in(None);
+            return before.map_or(Ticket::NOTHING, |journal| journal.end(session));
+        }
+        let (client, principal) = (self.client.clone(), principal.clone());
+        let ticket =
+            journal.put(session, SessionFacts { client, principal, expiry_s, until: None });
+        // Behind it: what is queued belongs to a session that is there.
+        self.mailbox.keep_in(Some(Arc::clone(journal)));
+        ticket
     }
 
     /// Finds a place for a session that is to outlive its connection, unless it has one from before.
@@ -364,6 +432,16 @@ impl Drop for Lease {
         match self.keep.take().zip(self.place.take()) {
             Some(((session, principal), place)) => {
                 let key = (session.until, self.mailbox.session);
+                if let Some(journal) = self.mailbox.journal() {
+                    let left_ms = session.until.millis_since(shared.monotonic.now());
+                    let facts = SessionFacts {
+                        client: self.client.clone(),
+                        principal: principal.clone(),
+                        expiry_s: u32::try_from(left_ms / 1000).unwrap_or(0),
+                        until: Some(journal.wall(session.until)),
+                    };
+                    journal.put(self.mailbox.session, facts);
+                }
                 inner.expiries.insert(key, self.client.clone());
                 let mailbox = Arc::clone(&self.mailbox);
                 let subscriptions = std::mem::take(&mut self.subscriptions);

@@ -46,6 +46,7 @@ inflight_max = 4
 queue_messages_max = 5
 queue_bytes_max = 60_000
 queues_bytes_max = 70_000
+journal_bytes_max = 80_000
 subscriptions_max = 8
 subscriptions_in_all_max = 9
 delayed_wills_bytes_max = 10

@@ -44,7 +44,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Whether there is room on the way to the client, and the rights are those in force.
     fn may_send(&self, qos: QoS) -> bool {
         let has_room = qos == QoS::AtMostOnce || self.session.room() > 0;
-        has_room && !self.wire.is_congested() && !self.watch.has_changed()
+        has_room && !self.is_congested() && !self.watch.has_changed()
     }
 
     /// Sends a message to this client alone, if it may receive it: no subscription is needed.
@@ -62,6 +62,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             return;
         }
         let qos = message.qos;
+        // Nobody was promised that it waits: it is not remembered over the end of the server.
         let delivery = Delivery {
             message,
             qos,

@@ -1,6 +1,6 @@
 //! Deliveries: what waits for the client, decided and counted as it leaves.
 
-use picket_mqtt::session::Sent;
+use picket_mqtt::session::{Record, Sent};
 use picket_policy::Action;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -16,8 +16,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Hands out what waits, as far as the client takes it. True if more is to be handed out once
     /// this is written.
     pub(super) fn hand_out(&mut self) -> bool {
-        if self.wire.is_congested() {
-            return true;
+        if self.is_congested() {
+            return self.wire.is_congested();
         }
         if self.watch.has_changed() {
             return false;
@@ -37,9 +37,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 self.shared.metrics.deny(Action::Receive);
                 let flush = self.tally.denied(self.at, Action::Receive, topic.as_str(), slices);
                 self.flush_now |= flush == Flush::Now;
-                if !self.shared.router.pass_on(&delivery, self.lease.mailbox.session) {
+                // Another member has it, or nobody, in the moment in which it is not here any more.
+                let session = self.lease.mailbox.session;
+                let journal = self.shared.journal.as_ref().zip(delivery.number);
+                let whole = journal.map(|(journal, _)| journal.whole());
+                if !self.shared.router.pass_on(&delivery, session) {
                     self.shared.metrics.drop_message(Dropped::ReceiveDenied);
                 }
+                if let Some((journal, number)) = journal {
+                    journal.note(session, Record::Over(number));
+                }
+                drop(whole);
                 continue;
             }
             match self.session.send(delivery, self.now, &mut self.out) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use picket_mqtt::codec::{Frame, PublishRef};
 use picket_mqtt::session::{AfterDecision, Arrival, Pace, Session, Undecided};
-use picket_mqtt::{DecodeError, Message, ProtocolError, ReasonCode, TopicError};
+use picket_mqtt::{DecodeError, Message, ProtocolError, QoS, ReasonCode, TopicError};
 use tracing::info;
 
 use super::{Close, Connection, HOLD_MS, Held};
@@ -13,7 +13,7 @@ use crate::authorize::{Denial, Fresh, PublishTopic, PublishTopics, TopicText};
 use crate::metrics::{Broken, Dropped, Reported};
 use crate::reports::Arrived;
 use crate::retained::Owner;
-use crate::router::Flags;
+use crate::router::{Delivered, Flags};
 use crate::tally::Flush;
 
 /// Why the topic of a PUBLISH cannot be used.
@@ -57,12 +57,21 @@ impl<IO> Connection<IO> {
                 };
             }
         };
+        // A QoS 2 message is kept with its packet id or not at all, for all whom it is for: a part of
+        // it would come to some of them twice, or never.
+        let shared = Arc::clone(&self.shared);
+        let journal = shared.journal.as_ref().filter(|_| publish.qos == QoS::ExactlyOnce);
+        let whole = journal.map(|journal| journal.whole());
         let reason = match self.decide_and_route(&publish, undecided.pace()) {
             Ok(reason) => reason,
             Err(BadTopic::ProtocolError(error)) => return Err(protocol_error(error)),
             Err(BadTopic::Name(error)) => return self.refuse_topic(undecided, error),
         };
-        match self.session.publish_decided(undecided, reason, &mut self.out) {
+        let after = self.session.publish_decided(undecided, reason, &mut self.out);
+        if whole.is_some() {
+            self.encode();
+        }
+        match after {
             AfterDecision::GoOn => Ok(()),
             AfterDecision::Close(ReasonCode::QUOTA_EXCEEDED) => Err(Close::TooFast),
             AfterDecision::Close(_) => Err(Close::RequestDenied),
@@ -140,11 +149,13 @@ impl<IO> Connection<IO> {
             retained.set(permit, &message, &owner, self.now, self.at, metrics);
         }
         let route = topic.route(&self.shared.router);
-        let crowded = self.shared.router.deliver(permit, route, &message, flags, metrics);
+        let Delivered { crowded, kept } =
+            self.shared.router.deliver(permit, route, &message, flags, metrics);
         // Its own mailbox is emptied by this very connection: waiting would not help.
         if let Some(mailbox) = crowded.filter(|it| Some(it.session) != flags.publisher) {
             self.held = Some(Held { mailbox: Arc::clone(mailbox), until: self.now + HOLD_MS });
         }
+        self.withhold(kept);
         Ok(ReasonCode::SUCCESS)
     }
 

@@ -11,6 +11,7 @@ use tracing::info;
 
 use super::{Close, Connection};
 use crate::authorize::subscribable;
+use crate::journal::Ticket;
 use crate::metrics::{Broken, NoRoom};
 use crate::router::{Subscription, TooMany};
 use crate::tally::Flush;
@@ -78,7 +79,8 @@ impl<IO> Connection<IO> {
         }) else {
             return ReasonCode::QUOTA_EXCEEDED;
         };
-        self.lease.subscriptions.insert(filter.clone(), subscription);
+        let kept = self.lease.subscribe(&filter, subscription);
+        self.withhold(kept);
         if brings_retained(&filter, options, is_new, &self.shared.config.limits) {
             self.lease.bringing.begin(filter);
         }
@@ -129,19 +131,21 @@ impl<IO> Connection<IO> {
 
     fn unsubscribe(&mut self, unsubscribe: &Unsubscribe) {
         let limits = TopicLimits::from(&self.shared.config.limits);
-        let mut removed = Vec::new();
+        let (mut removed, mut kept) = (Vec::new(), Ticket::NOTHING);
         let codes = unsubscribe.filters.iter().map(|text| {
             let Ok(filter) = TopicFilter::parse(text, &limits) else {
                 return ReasonCode::TOPIC_FILTER_INVALID;
             };
-            if !self.lease.unsubscribe(&filter) {
+            let Some(ticket) = self.lease.unsubscribe(&filter) else {
                 return ReasonCode::NO_SUBSCRIPTION_EXISTED;
-            }
+            };
+            kept = kept.max(ticket);
             removed.push(filter);
             ReasonCode::SUCCESS
         });
         let codes = codes.collect();
         self.shared.router.unsubscribe(self.lease.mailbox.session, &removed);
+        self.withhold(kept);
         self.session.unsubscribed(unsubscribe.packet_id, codes, &mut self.out);
         self.presence.unsubscribed(&removed);
     }

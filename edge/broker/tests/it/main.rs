@@ -16,6 +16,8 @@ mod connections;
 mod delivery;
 mod denials;
 mod directory;
+mod disk;
+mod durable;
 mod events;
 mod faults;
 mod hostile;

@@ -257,6 +257,13 @@ impl Peer {
         assert_eq!(self.expect().await, Packet::PingResp);
     }
 
+    /// Nothing comes, for a moment that is long beside a round trip.
+    pub(crate) async fn expect_silence(&mut self) {
+        let read = self.stream.read_buf(&mut self.input);
+        let heard = tokio::time::timeout(std::time::Duration::from_millis(50), read).await;
+        assert!(heard.is_err() && self.input.is_empty(), "the server says something");
+    }
+
     /// Waits for the server's DISCONNECT and its close; the code of the former.
     pub(crate) async fn closed(&mut self) -> Option<ReasonCode> {
         let mut code = None;

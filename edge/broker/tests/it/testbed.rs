@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::directory::{Registry, policy_name};
+use crate::disk::Disk;
 use crate::peer::Peer;
 
 /// Longer than anything here takes; a test that waits so long has failed.
@@ -87,6 +88,20 @@ impl Testbed {
 
     /// A broker with a configuration of its own, and the policy `open` for its plain listener.
     pub(crate) async fn configured(adjust: impl FnOnce(&mut BrokerConfig)) -> Self {
+        Self::made(adjust, None).await
+    }
+
+    /// A broker whose sessions are on a disk.
+    pub(crate) async fn durable(disk: &Disk) -> Self {
+        Self::durable_with(disk, |_| {}).await
+    }
+
+    /// The same, with a configuration of its own.
+    pub(crate) async fn durable_with(disk: &Disk, adjust: impl FnOnce(&mut BrokerConfig)) -> Self {
+        Self::made(adjust, Some(disk.clone())).await
+    }
+
+    async fn made(adjust: impl FnOnce(&mut BrokerConfig), disk: Option<Disk>) -> Self {
         let mut config = BrokerConfig::default();
         adjust(&mut config);
         let registry = Arc::new(Registry::default());
@@ -117,7 +132,15 @@ impl Testbed {
         });
         let mut metrics = Metrics::default();
         let directory = Arc::clone(&registry);
-        let broker = Broker::new(config, directory, observations, clock, &mut metrics);
+        let broker = match disk {
+            None => Broker::new(config, directory, observations, clock, &mut metrics),
+            Some(disk) => {
+                let disk = Box::new(disk);
+                let made =
+                    Broker::durable(config, directory, disk, observations, clock, &mut metrics);
+                made.unwrap()
+            }
+        };
         let tls_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let plain_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let tls = tls_listener.local_addr().unwrap();

@@ -58,6 +58,8 @@ keys! {
     queue_messages_max: 1..=1_000_000,
     queue_bytes_max: KIB..=TIB,
     queues_bytes_max: KIB..=TIB,
+    // It may be above by a message of each publisher: less than some messages would only be slow.
+    journal_bytes_max: 64 * KIB..=TIB,
     subscriptions_max: 1..=1_000_000,
     subscriptions_in_all_max: 1..=100_000_000,
     // Without any, a will does not wait.
