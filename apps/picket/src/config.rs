@@ -37,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) listeners: Vec<Listener>,
     /// Bounds of the MQTT edge.
     pub(crate) mqtt_limits: MqttLimits,
+    /// Whether what MQTT sessions were promised survives the server.
+    pub(crate) durable_sessions: bool,
     /// How long a window waits for late observations before it is judged, in milliseconds.
     pub(crate) grace_ms: i64,
     /// How long nothing may be seen of a device before its alarms end, in milliseconds.
@@ -136,6 +138,7 @@ impl Default for Config {
             console_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
             listeners: vec![Listener::tls(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8883)))],
             mqtt_limits: MqttLimits::default(),
+            durable_sessions: true,
             grace_ms: 1_000,
             silence_ms: 2 * DAY_MS,
             export_interval_ms: 300_000,

@@ -3,6 +3,7 @@
 //! | file | what | who may read |
 //! |---|---|---|
 //! | `picket.db` | the store | owner |
+//! | `sessions.db` | what MQTT sessions were promised | owner |
 //! | `endpoints.json` | the addresses really bound; there only while a server runs | all |
 //! | `credentials` | the administrator's key, an AWS shared-credentials file | owner |
 //! | `ca.pem` | the authority that signed the server's certificate | all |

@@ -34,6 +34,7 @@ mod messages;
 mod operator;
 mod retention;
 mod serve;
+mod session_store;
 mod shard;
 mod signals;
 #[cfg(test)]

@@ -34,7 +34,10 @@ impl Messages for BrokerMessages {
         &self,
         message: Message,
     ) -> Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + '_>> {
-        let handed_over = self.hand_over(message);
-        Box::pin(std::future::ready(handed_over))
+        Box::pin(async move {
+            self.hand_over(message)?;
+            self.broker.committed().await;
+            Ok(())
+        })
     }
 }

@@ -22,7 +22,7 @@ use picket_respond::deliver::{self, DeliverConfig, Deliverer, FunctionSubscriber
 use picket_respond::limits::HostLimits;
 use picket_respond::mitigation::{self, Runner};
 use picket_respond::{FunctionHost, FunctionHostConfig, python};
-use picket_store::{Store, StoreError, meta};
+use picket_store::{SessionStore, Store, StoreError, meta};
 use prometheus_client::registry::Registry;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -45,6 +45,7 @@ use crate::listen::bind;
 use crate::messages::BrokerMessages;
 use crate::operator::{self, Readiness};
 use crate::retention::{self, RetentionMetrics};
+use crate::session_store::StoredInDatabase;
 use crate::shard::{Shard, ShardMetrics};
 use crate::signals;
 
@@ -129,17 +130,21 @@ impl Server {
             connections_max: shares.connections_max(config.mqtt_limits.connections_max)?,
             ..config.mqtt_limits
         };
-        let broker = Broker::new(
-            BrokerConfig {
-                account: config.account.clone(),
-                limits,
-                reports: config.reports.clone(),
-            },
-            Arc::new(StoreDirectory::new(store.clone())),
-            observe,
-            clock::shared(),
-            &mut registry,
-        );
+        let broker_config = BrokerConfig {
+            account: config.account.clone(),
+            limits,
+            reports: config.reports.clone(),
+        };
+        let directory = Arc::new(StoreDirectory::new(store.clone()));
+        let broker = if config.durable_sessions {
+            let sessions = Box::new(StoredInDatabase::new(SessionStore::open(&store)?));
+            let clock = clock::shared();
+            Broker::durable(broker_config, directory, sessions, observe, clock, &mut registry)?
+        } else {
+            // They ended with a server that kept no promises: none of them may come back later.
+            SessionStore::remove(&store)?;
+            Broker::new(broker_config, directory, observe, clock::shared(), &mut registry)
+        };
         // Watchers first: what changes from here on reaches broker and shard.
         let changes = store.changes();
         let (rights, watcher) = (store.changes(), broker.clone());

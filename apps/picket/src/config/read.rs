@@ -76,6 +76,7 @@ fn read(source: &Source, root: &DeTable) -> Config {
         if let Some(table) = mqtt.table("limits") {
             limits::read(table, &mut config.mqtt_limits);
         }
+        mqtt.set("durable_sessions", &mut config.durable_sessions, boolean);
         if mqtt.get("aws_limits", boolean).unwrap_or(false) {
             config.mqtt_limits = config.mqtt_limits.within_aws();
         }

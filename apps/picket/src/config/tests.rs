@@ -37,6 +37,7 @@ listen = "localhost:0"
 listen = "[::1]:9"
 [mqtt]
 aws_limits = true
+durable_sessions = false
 [mqtt.limits]
 payload_bytes_max = 0x1000
 connections_max = 1
