@@ -62,3 +62,9 @@ pub(crate) const EXPORT_ELEMENTS_MAX: usize = 500_000;
 /// Time between two export messages of one profile: what waits for a subscriber is bounded to
 /// eight of them, and one that takes a message in this time loses none.
 pub(crate) const EXPORT_PACE: Duration = Duration::from_millis(20);
+
+/// Registry events published in one go: a commit for many, and what a subscriber has in flight.
+pub(crate) const REGISTRY_EVENTS_AT_ONCE: usize = 100;
+
+/// Time between two goes: a subscriber that takes a hundred messages in this time loses none.
+pub(crate) const REGISTRY_EVENTS_PACE: Duration = Duration::from_millis(20);

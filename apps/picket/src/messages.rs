@@ -1,8 +1,6 @@
 //! The API's way into the broker.
 
-use std::pin::Pin;
-
-use picket_api::{Message, Messages, PublishError};
+use picket_api::{Later, Message, Messages, PublishError};
 use picket_broker::{Broker, InternalPublish};
 
 /// The broker behind the API's port.
@@ -14,30 +12,30 @@ impl BrokerMessages {
     pub(crate) fn new(broker: Broker) -> Self {
         Self { broker }
     }
+}
 
-    fn hand_over(&self, message: Message) -> Result<(), PublishError> {
-        let Message { topic, payload, qos, retain, properties } = message;
-        let publish = InternalPublish { topic, payload, qos, retain, properties };
-        self.broker.publish(publish).map_err(|error| match error {
-            picket_broker::PublishError::TooLarge { bytes, max } => {
-                PublishError::TooLarge { len: bytes, max }
-            }
-            error @ picket_broker::PublishError::Topic(_) => {
-                PublishError::Invalid(error.to_string())
-            }
+impl Messages for BrokerMessages {
+    fn publish(&self, message: Message) -> Later<'_, Result<(), PublishError>> {
+        Box::pin(async move {
+            self.broker.publish(publish(message)).map_err(not_published)?;
+            self.broker.committed().await;
+            Ok(())
         })
     }
 }
 
-impl Messages for BrokerMessages {
-    fn publish(
-        &self,
-        message: Message,
-    ) -> Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + '_>> {
-        Box::pin(async move {
-            self.hand_over(message)?;
-            self.broker.committed().await;
-            Ok(())
-        })
+/// A message of the API's as the broker takes it.
+pub(crate) fn publish(message: Message) -> InternalPublish {
+    let Message { topic, payload, qos, retain, properties } = message;
+    InternalPublish { topic, payload, qos, retain, properties }
+}
+
+/// Why the broker did not take it, in the API's words.
+pub(crate) fn not_published(error: picket_broker::PublishError) -> PublishError {
+    match error {
+        picket_broker::PublishError::TooLarge { bytes, max } => {
+            PublishError::TooLarge { len: bytes, max }
+        }
+        error @ picket_broker::PublishError::Topic(_) => PublishError::Invalid(error.to_string()),
     }
 }

@@ -35,6 +35,7 @@ use crate::cli::ServeArgs;
 use crate::client::ApiClient;
 use crate::clock;
 use crate::config::{Admission, Config};
+use crate::connections::BrokerClients;
 use crate::data_dir::{Authority, DataDir, Endpoints};
 use crate::descriptors::Shares;
 use crate::directory::StoreDirectory;
@@ -44,6 +45,7 @@ use crate::limits::OBSERVATIONS_MAX;
 use crate::listen::bind;
 use crate::messages::BrokerMessages;
 use crate::operator::{self, Readiness};
+use crate::registry_events::{self, EventPublisher, RegistryEventMetrics};
 use crate::retention::{self, RetentionMetrics};
 use crate::session_store::StoredInDatabase;
 use crate::shard::{Shard, ShardMetrics};
@@ -171,6 +173,12 @@ impl Server {
             pace: Pace::default(),
         };
         let exporter = tokio::spawn(export::run(exporter, stopped(stopping.clone())));
+        let events = EventPublisher {
+            store: store.clone(),
+            broker: broker.clone(),
+            metrics: RegistryEventMetrics::register(&mut registry),
+        };
+        tokio::spawn(registry_events::run(events, stopped(stopping.clone())));
         let retention_metrics = RetentionMetrics::register(&mut registry);
         tokio::spawn(retention::run(store.clone(), config.kept, retention_metrics));
 
@@ -216,6 +224,8 @@ impl Server {
                 Some(PresentedCertificate::from_der(&der).ok()?.facts)
             }),
             messages: Arc::new(BrokerMessages::new(broker.clone())),
+            connections: Arc::new(BrokerClients::new(broker.clone())),
+            retained: Arc::new(BrokerClients::new(broker.clone())),
             functions: functions.clone(),
             message_bytes_max: config.mqtt_limits.payload_bytes_max,
             endpoint_host: config.endpoint_host.clone(),

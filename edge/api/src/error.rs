@@ -52,6 +52,8 @@ pub enum ErrorKind {
     Limit,
     /// More at once than can be done.
     Throttled,
+    /// What was sent was not confirmed in time.
+    Unconfirmed,
     /// A function's policy is longer than it may be.
     PolicyTooLong,
     /// A function's code cannot be run.
@@ -270,6 +272,8 @@ pub(crate) const fn spelled(kind: ErrorKind, service: Service) -> (&'static str,
         (K::Throttled, Lambda) => ("TooManyRequestsException", 429),
         (K::Throttled, Sns) => ("Throttled", 429),
         (K::Throttled, Sts) => ("Throttling", 400),
+        // Only messages of iot-data are confirmed.
+        (K::Unconfirmed, _) => ("GatewayTimeoutException", 504),
         (K::UnusableCode, _) => ("InvalidZipFileException", 502),
         (K::NoRuntime, _) => ("InvalidRuntimeException", 502),
         (K::PolicyTooLong, _) => ("PolicyLengthExceededException", 400),

@@ -45,7 +45,10 @@ pub use credentials::{AccessKey, Caller, Credentials, SessionKeys};
 pub use error::{ApiError, ErrorKind};
 pub use issuer::Issuer;
 pub use metrics::ApiMetrics;
-pub use ports::{Clock, Message, Messages, PublishError};
+pub use ports::{
+    Busy, Clock, Connection, ConnectionDetails, Connections, Later, Message, Messages,
+    PublishError, RetainedMessage, RetainedMessages, SendError, Subscriptions,
+};
 pub use request::Request;
 pub use response::Response;
 pub use serve::router;

@@ -75,6 +75,28 @@ impl PageRequest {
         picket_store::Page { limit: self.limit, after: self.token }
     }
 
+    /// How many items at most.
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The key of the item that this page begins behind; none of the first page.
+    ///
+    /// # Errors
+    /// Invalid request if the token is none of ours.
+    pub fn after(&self) -> Result<Option<String>, ApiError> {
+        let Some(token) = self.token.as_deref() else { return Ok(None) };
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok();
+        let key = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+        let rule = "Member must be a token that this operation gave";
+        key.map(Some).ok_or_else(|| invalid_value(token, self.member, rule))
+    }
+
+    /// The token of the page that begins behind the item of a key.
+    pub fn token(key: &str) -> String {
+        URL_SAFE_NO_PAD.encode(key)
+    }
+
     /// Cuts this page from a list that is there as a whole, in the order of `key`; gives the token
     /// of the next page, if there is one.
     ///
@@ -85,18 +107,12 @@ impl PageRequest {
         items: Vec<T>,
         key: impl Fn(&T) -> String,
     ) -> Result<(Vec<T>, Option<String>), ApiError> {
-        let after = self.token.as_deref().map(|token| {
-            let bytes = URL_SAFE_NO_PAD.decode(token).ok();
-            bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(|| {
-                invalid_value(token, self.member, "Member must be a token that this operation gave")
-            })
-        });
-        let after = after.transpose()?;
+        let after = self.after()?;
         let is_next = |item: &T| after.as_ref().is_none_or(|after| key(item) > *after);
         let mut rest = items.into_iter().filter(is_next);
         let page: Vec<T> = rest.by_ref().take(self.limit).collect();
         let has_more = rest.next().is_some();
-        let next = page.last().filter(|_| has_more).map(|last| URL_SAFE_NO_PAD.encode(key(last)));
+        let next = page.last().filter(|_| has_more).map(|last| Self::token(&key(last)));
         Ok((page, next))
     }
 }

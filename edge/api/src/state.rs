@@ -12,7 +12,7 @@ use crate::detect::ProfileRules;
 use crate::error::ApiError;
 use crate::issuer::Issuer;
 use crate::metrics::ApiMetrics;
-use crate::ports::{Clock, Messages};
+use crate::ports::{Clock, Connections, Messages, RetainedMessages};
 
 /// Reads what policies can say of a certificate; none if it cannot be read. The broker reads
 /// certificates in the handshake and has this.
@@ -37,6 +37,10 @@ pub struct ApiState {
     pub functions: FunctionHost,
     /// The way into the broker.
     pub messages: Arc<dyn Messages>,
+    /// The broker's clients.
+    pub connections: Arc<dyn Connections>,
+    /// The broker's retained messages.
+    pub retained: Arc<dyn RetainedMessages>,
     /// Largest payload that the broker takes, in bytes.
     pub message_bytes_max: usize,
     /// What DescribeEndpoint answers: a host name without a port.

@@ -1,13 +1,12 @@
 //! An API over a real store, for tests: requests go through the routes and the handlers, without
 //! sockets and signatures.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::HeaderMap;
-use picket_model::{Account, Timestamp};
+use picket_model::{Account, ClientId, Timestamp};
 use picket_respond::limits::HostLimits;
 use picket_respond::python::Choice;
 use picket_respond::{FunctionHost, FunctionHostConfig, IssueKeys, Metrics};
@@ -20,7 +19,10 @@ use crate::credentials::{AccessKey, Caller, Credentials};
 use crate::error::ApiError;
 use crate::issuer::Issuer;
 use crate::metrics::ApiMetrics;
-use crate::ports::{Clock, Message, Messages, PublishError};
+use crate::ports::{
+    Busy, Clock, Connection, Connections, Later, Message, Messages, PublishError, RetainedMessage,
+    RetainedMessages, SendError, Subscriptions,
+};
 use crate::request::Request;
 use crate::response::Response;
 use crate::routes::{by_action, by_path};
@@ -36,14 +38,48 @@ const REQUEST_ID: &str = "00000000-0000-0000-0000-000000000000";
 /// Making keys takes time that no test but the issuer's own needs to spend.
 static ISSUER: LazyLock<Arc<Issuer>> = LazyLock::new(|| Arc::new(Issuer::create(NOON).unwrap()));
 
-struct NoMessages;
+/// A broker without clients, which takes nothing.
+struct NoBroker;
 
-impl Messages for NoMessages {
-    fn publish(
-        &self,
-        _message: Message,
-    ) -> Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + '_>> {
+impl Messages for NoBroker {
+    fn publish(&self, _message: Message) -> Later<'_, Result<(), PublishError>> {
         Box::pin(async { Err(PublishError::Unavailable) })
+    }
+}
+
+impl Connections for NoBroker {
+    fn find(&self, _client: &ClientId) -> Option<Connection> {
+        None
+    }
+
+    fn end<'a>(&'a self, _client: &'a ClientId, _: bool, _: bool) -> Later<'a, bool> {
+        Box::pin(async { false })
+    }
+
+    fn subscriptions<'a>(
+        &'a self,
+        _client: &'a ClientId,
+    ) -> Later<'a, Result<Option<Subscriptions>, Busy>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn send<'a>(
+        &'a self,
+        _client: &'a ClientId,
+        _message: Message,
+        _timeout: Duration,
+    ) -> Later<'a, Result<(), SendError>> {
+        Box::pin(async { Err(SendError::NotConnected) })
+    }
+}
+
+impl RetainedMessages for NoBroker {
+    fn get(&self, _topic: &str) -> Option<RetainedMessage> {
+        None
+    }
+
+    fn after(&self, _topic: Option<&str>, _max: usize) -> Vec<RetainedMessage> {
+        Vec::new()
     }
 }
 
@@ -92,7 +128,9 @@ impl Api {
             functions,
             issuer: Arc::clone(&ISSUER),
             certificate_facts: Arc::new(|_| None),
-            messages: Arc::new(NoMessages),
+            messages: Arc::new(NoBroker),
+            connections: Arc::new(NoBroker),
+            retained: Arc::new(NoBroker),
             message_bytes_max: 128 * 1024,
             endpoint_host: "localhost".to_owned(),
             aws_durations_only: false,

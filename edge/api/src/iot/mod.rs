@@ -4,6 +4,7 @@ mod attributes;
 mod authorization;
 mod certificates;
 mod endpoint;
+mod event_configurations;
 mod group_members;
 mod groups;
 mod names;
@@ -21,6 +22,7 @@ pub(crate) const OPERATIONS: &[&[Operation]] = &[
     authorization::OPERATIONS,
     certificates::OPERATIONS,
     endpoint::OPERATIONS,
+    event_configurations::OPERATIONS,
     group_members::OPERATIONS,
     groups::OPERATIONS,
     policies::OPERATIONS,

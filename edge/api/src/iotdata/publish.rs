@@ -19,17 +19,20 @@ async fn publish(state: &ApiState, request: Request) -> Result<Response, ApiErro
     let said = HttpMessage::read(|name| request.query(name), |name| request.header(name));
     let HttpMessage { qos, retain, properties } = said.map_err(refuse)?;
     let message = Message { topic, payload: request.body, qos, retain, properties };
-    match state.messages.publish(message).await {
-        Ok(()) => Ok(Response::json(&json!({ "message": "OK", "traceId": request.id }))),
-        Err(error @ PublishError::Invalid(_)) => Err(ApiError::invalid(error)),
-        Err(error @ PublishError::TooLarge { .. }) => {
-            Err(ApiError::new(ErrorKind::TooLarge, error.to_string()))
-        }
-        Err(error @ PublishError::Unavailable) => Err(ApiError::unavailable(error)),
+    state.messages.publish(message).await.map_err(not_published)?;
+    Ok(Response::json(&json!({ "message": "OK", "traceId": request.id })))
+}
+
+/// How it is said that a message was not taken.
+pub(super) fn not_published(error: PublishError) -> ApiError {
+    match error {
+        PublishError::Invalid(_) => ApiError::invalid(error),
+        PublishError::TooLarge { .. } => ApiError::new(ErrorKind::TooLarge, error.to_string()),
+        PublishError::Unavailable => ApiError::unavailable(error),
     }
 }
 
 /// A part of the request that is not as it must be.
-fn refuse(bad: BadMember) -> ApiError {
+pub(super) fn refuse(bad: BadMember) -> ApiError {
     ApiError::invalid(bad)
 }

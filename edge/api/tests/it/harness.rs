@@ -1,15 +1,13 @@
 //! A server of the test's own, and a client that says exactly what it sends.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use picket_api::{
-    AccessKey, ApiMetrics, ApiState, Clock, Credentials, Issuer, Message, Messages, PublishError,
-    router,
+    AccessKey, ApiMetrics, ApiState, Clock, Connections, Credentials, Issuer, Later, Message,
+    Messages, PublishError, RetainedMessages, router,
 };
 use picket_model::{Account, Timestamp};
 use picket_policy::{CertificateFacts, NameAttribute};
@@ -23,6 +21,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::clients::Clients;
 use crate::sign::{Scope, Unsigned, authorization};
 
 /// The self-signed certificate of a device, `CN=SensorDevice01`.
@@ -55,10 +54,7 @@ const VOLATILE: &[&str] = &[
 pub(crate) struct Published(pub(crate) Mutex<Vec<Message>>);
 
 impl Messages for Published {
-    fn publish(
-        &self,
-        message: Message,
-    ) -> Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + '_>> {
+    fn publish(&self, message: Message) -> Later<'_, Result<(), PublishError>> {
         self.0.lock().unwrap().push(message);
         Box::pin(async { Ok(()) })
     }
@@ -69,6 +65,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) published: Arc<Published>,
+    pub(crate) clients: Arc<Clients>,
     millis: Arc<AtomicI64>,
     _dir: TempDir,
 }
@@ -167,6 +164,7 @@ impl Server {
         let key = AccessKey { id: KEY.to_owned(), secret: SECRET.to_owned() };
         let credentials = Arc::new(Credentials::new(key, b"a secret of the server"));
         let published = Arc::new(Published::default());
+        let clients = Arc::new(Clients::default());
         let clock = Arc::clone(&millis);
         let clock: Clock = Arc::new(move || Timestamp::from_millis(clock.load(Ordering::Relaxed)));
         let host = FunctionHostConfig {
@@ -203,6 +201,8 @@ impl Server {
                 })
             }),
             messages: Arc::clone(&published) as Arc<dyn Messages>,
+            connections: Arc::clone(&clients) as Arc<dyn Connections>,
+            retained: Arc::clone(&clients) as Arc<dyn RetainedMessages>,
             message_bytes_max: 128 * 1024,
             endpoint_host: "picket.example".to_owned(),
             aws_durations_only: false,
@@ -211,7 +211,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router(state)).await.unwrap() });
-        Self { address, credentials, published, millis, _dir: dir }
+        Self { address, credentials, published, clients, millis, _dir: dir }
     }
 
     /// Lets time go by.

@@ -5,15 +5,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod clients;
 mod harness;
 mod sign;
 
 mod certificates;
+mod connections;
 mod detect;
+mod events;
 mod groups;
 mod mitigation;
 mod policies;
 mod publish;
 mod refusals;
+mod retained;
 mod signatures;
 mod things;

@@ -61,7 +61,7 @@ async fn what_is_no_message_is_refused() {
                 "iotdata:POST /topics/t x-amz-mqtt5-correlation-data=% x",
                 "iotdata:POST /topics/t x-amz-mqtt5-user-properties=e30= x",
                 "iotdata:POST /topics/t x-amz-mqtt5-payload-format-indicator=TEXT x",
-                "iotdata:GET /retainedMessage/t",
+                "iotdata:GET /things/t/shadow",
                 "iotdata:POST /topics/",
             ])
             .await
