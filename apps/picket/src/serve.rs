@@ -13,7 +13,7 @@ use picket_api::sigv4::Signer;
 use picket_api::{AccessKey, ApiMetrics, ApiState, Credentials, Issuer};
 use picket_broker::certificate::PresentedCertificate;
 use picket_broker::tls::{ClientCertificates, ServerIdentity, ServerTls};
-use picket_broker::{Broker, BrokerConfig};
+use picket_broker::{Broker, BrokerConfig, Entrance};
 use picket_detect::EngineConfig;
 use picket_model::Change;
 use picket_model::limits::MqttLimits;
@@ -385,11 +385,11 @@ async fn bind_devices(
         match &listener.admission {
             Admission::Certificate => {
                 endpoints.mqtts.push(address);
-                tokio::spawn(broker.serve_tls(socket, tls.clone()));
+                tokio::spawn(broker.serve(socket, Entrance::tls(tls.clone())));
             }
             Admission::Anonymous(policy) => {
                 endpoints.mqtt.push(address);
-                tokio::spawn(broker.serve_plain(socket, policy.clone()));
+                tokio::spawn(broker.serve(socket, Entrance::plain(policy.clone())));
             }
         }
     }

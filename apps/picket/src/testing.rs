@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use picket_broker::{Broker, BrokerConfig};
+use picket_broker::{Broker, BrokerConfig, Entrance};
 use picket_model::wire::behavior_from_json;
 use picket_model::{
     Account, DeviceName, Observation, PolicyName, ProfileName, ProfileTarget, SecurityProfile,
@@ -52,7 +52,7 @@ impl Bed {
         );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        tokio::spawn(broker.serve_plain(listener, policy));
+        tokio::spawn(broker.serve(listener, Entrance::plain(policy)));
         (Self { store, broker, port }, observations)
     }
 

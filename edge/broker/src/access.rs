@@ -16,12 +16,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use picket_model::{Account, Change, ClientId, DeviceName, ThingName};
 use picket_policy::{Action, ConnectionFacts, Decision, Permissions};
 use tokio::sync::watch;
 use tracing::warn;
 
 use crate::ports::{Directory, Principal, Rights, Unavailable};
+use crate::revocation::{IssuedAs, Revocations};
 
 /// Changes remembered while rights are being read. A reader that falls further behind reads again,
 /// so the number trades memory (about 100 bytes each) against reads.
@@ -57,6 +59,8 @@ pub enum Standing {
     Stays,
     /// Its certificate is not active, or not registered any more.
     CertificateNotActive,
+    /// A revocation list of its issuer takes its certificate back.
+    CertificateRevoked,
     /// The policies deny `iot:Connect` for its client id.
     ConnectDenied(Decision),
     /// The policies let it do nothing any more but be connected. A session that never could do
@@ -70,6 +74,7 @@ pub enum Standing {
 pub struct AccessBook {
     account: Account,
     directory: Arc<dyn Directory>,
+    revocations: ArcSwap<Revocations>,
     inner: Mutex<Inner>,
 }
 
@@ -106,6 +111,8 @@ struct Entry {
     id: u64,
     principal: Principal,
     client: ClientId,
+    errand: Errand,
+    issued_as: Option<IssuedAs>,
     sender: watch::Sender<Arc<Access>>,
     /// Held while the session's rights are read and handed on, so that two changes at once cannot
     /// overtake each other.
@@ -131,11 +138,26 @@ struct Registration {
 pub struct Opening {
     /// Who it is.
     pub principal: Principal,
-    /// The client id that it asks for.
+    /// The client id that it asks for; of one that asks for none, the name that it goes by here.
     pub client: ClientId,
+    /// What it is there for.
+    pub errand: Errand,
+    /// Who issued its certificate; `None` if it has none.
+    pub issued_as: Option<IssuedAs>,
     /// What policies can ask about it. The thing is filled in from its rights, the client id from
-    /// `client`.
+    /// `client` where it asks for one.
     pub facts: ConnectionFacts,
+}
+
+/// What somebody is there for, and so what its rights must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// To be connected under its client id: `iot:Connect` must be allowed for it.
+    Connect,
+    /// To publish by HTTPS, which has no client id: policies know of none, and nobody needs to be
+    /// allowed to connect. Who is denied it outright may not publish either, lest quarantine by a
+    /// denied `iot:Connect` end at the next port.
+    Publish,
 }
 
 impl Access {
@@ -153,6 +175,7 @@ impl Standing {
         match self {
             Self::Stays => true,
             Self::CertificateNotActive
+            | Self::CertificateRevoked
             | Self::ConnectDenied(_)
             | Self::NothingAllowed
             | Self::Unavailable(_) => false,
@@ -166,6 +189,7 @@ impl std::fmt::Display for Standing {
         match self {
             Self::Stays => f.write_str("may stay"),
             Self::CertificateNotActive => f.write_str("its certificate is not active"),
+            Self::CertificateRevoked => f.write_str("its issuer has revoked its certificate"),
             Self::ConnectDenied(decision) => write!(f, "iot:Connect is {decision}"),
             Self::NothingAllowed => f.write_str("its policies allow nothing but connecting"),
             Self::Unavailable(unavailable) => unavailable.fmt(f),
@@ -176,7 +200,8 @@ impl std::fmt::Display for Standing {
 impl AccessBook {
     /// Starts with no session.
     pub fn new(account: Account, directory: Arc<dyn Directory>) -> Arc<Self> {
-        Arc::new(Self { account, directory, inner: Mutex::default() })
+        let (revocations, inner) = Default::default();
+        Arc::new(Self { account, directory, revocations, inner })
     }
 
     /// Reads a session's rights and keeps them in step from then on.
@@ -185,8 +210,11 @@ impl AccessBook {
     /// Whether the session is let in is the caller's to tell from [`Access::standing`]. Blocks for
     /// the time of a read.
     pub fn open(self: &Arc<Self>, opening: Opening) -> AccessWatch {
-        let Opening { principal, client, mut facts } = opening;
-        facts.client_id = Some(client.clone());
+        let Opening { principal, client, errand, issued_as, mut facts } = opening;
+        facts.client_id = match errand {
+            Errand::Connect => Some(client.clone()),
+            Errand::Publish => None,
+        };
         // Says no until the rights are read, which is before anybody else sees it.
         let nothing = Access {
             version: 0,
@@ -204,7 +232,9 @@ impl AccessBook {
             let mut inner = self.lock();
             inner.next_session += 1;
             let id = inner.next_session;
-            let entry = Arc::new(Entry { id, principal, client, sender, facts: Mutex::new(facts) });
+            let facts = Mutex::new(facts);
+            let entry = Entry { id, principal, client, errand, issued_as, sender, facts };
+            let entry = Arc::new(entry);
             let live = Live { entry: Arc::clone(&entry), depends_on: BTreeSet::new() };
             inner.sessions.insert(id, live);
             entry
@@ -246,6 +276,28 @@ impl AccessBook {
         for entry in live {
             self.read_again(&entry);
         }
+    }
+
+    /// Puts other revocation lists in force, and reads the rights of exactly those sessions again
+    /// whose certificates they judge otherwise than those before. When it returns, they all have
+    /// been told. Blocks like [`AccessBook::changed`].
+    pub fn revoke(&self, revocations: Revocations) {
+        // First of all: whoever comes later is judged by the new lists, and who came before is found
+        // below.
+        self.revocations.store(Arc::new(revocations));
+        let live: Vec<Arc<Entry>> =
+            self.lock().sessions.values().map(|live| Arc::clone(&live.entry)).collect();
+        for entry in live {
+            let was_revoked = entry.sender.borrow().standing == Standing::CertificateRevoked;
+            if was_revoked != self.is_revoked(&entry) {
+                self.read_again(&entry);
+            }
+        }
+    }
+
+    fn is_revoked(&self, entry: &Entry) -> bool {
+        let revocations = self.revocations.load();
+        entry.issued_as.as_ref().is_some_and(|issued_as| revocations.revoke(issued_as))
     }
 
     /// Live sessions.
@@ -327,12 +379,21 @@ impl AccessBook {
         facts.thing = thing;
         let thing = facts.thing.as_ref().map(|thing| thing.name.clone());
         let permissions = Permissions::compile(&self.account, &documents, facts);
-        let connect = permissions.decide(Action::Connect, entry.client.as_str());
+        let connect = match entry.errand {
+            Errand::Connect => permissions.decide(Action::Connect, entry.client.as_str()),
+            Errand::Publish => permissions.decide(Action::Connect, device.as_str()),
+        };
+        let may_come = match (&connect, entry.errand) {
+            (Decision::Allowed { .. }, _) | (Decision::ImplicitDeny, Errand::Publish) => true,
+            (Decision::ImplicitDeny, Errand::Connect) | (Decision::ExplicitDeny { .. }, _) => false,
+        };
         let allows_anything = active && permissions.allows_anything();
         let had_something = before.allows_anything || before.standing == Standing::NothingAllowed;
         let standing = if !active {
             Standing::CertificateNotActive
-        } else if !connect.is_allowed() {
+        } else if self.is_revoked(entry) {
+            Standing::CertificateRevoked
+        } else if !may_come {
             Standing::ConnectDenied(connect)
         } else if had_something && !allows_anything {
             Standing::NothingAllowed

@@ -13,7 +13,7 @@ use picket_mqtt::session::Terms;
 use picket_mqtt::{ReasonCode, Text, TopicLimits};
 use picket_policy::{Action, ConnectAttributes, ConnectionFacts};
 
-use crate::access::{Access, AccessWatch, Opening, Standing};
+use crate::access::{Access, AccessWatch, Errand, Opening, Standing};
 use crate::authorize::publishable;
 use crate::broker::Shared;
 use crate::certificate::PresentedCertificate;
@@ -97,6 +97,7 @@ impl Refusal {
             Refused::NoCertificate
             | Refused::UnknownCertificate
             | Refused::InactiveCertificate
+            | Refused::RevokedCertificate
             | Refused::ExpiredCertificate => (Some(5), Some(ReasonCode::NOT_AUTHORIZED)),
             Refused::Unavailable => (Some(3), Some(ReasonCode::SERVER_UNAVAILABLE)),
             Refused::SessionsFull => (Some(3), Some(ReasonCode::QUOTA_EXCEEDED)),
@@ -111,6 +112,8 @@ impl Refusal {
             | Refused::Handshake
             | Refused::Timeout
             | Refused::Lost
+            | Refused::Request
+            | Refused::Origin
             | Refused::Malformed => (None, None),
         };
         match (version, v311) {
@@ -166,6 +169,8 @@ pub(crate) async fn admit(
     let opening = Opening {
         principal: principal.clone(),
         client: client.clone(),
+        errand: Errand::Connect,
+        issued_as: certificate.map(|presented| presented.issued_as.clone()),
         facts: ConnectionFacts {
             client_id: Some(client.clone()),
             source_ip: Some(peer.source),
@@ -181,23 +186,10 @@ pub(crate) async fn admit(
         ..Refusal::new(reason, detail.to_string())
     };
     if let Some(presented) = certificate {
-        let id = &presented.facts.id;
-        let Some(registered) = registered else {
-            let detail = format!("certificate {id} is not registered");
-            return Err(Refusal::new(Refused::UnknownCertificate, detail));
-        };
-        if registered.status != CertificateStatus::Active {
-            let detail = format!("certificate {id} is {}", registered.status);
-            return Err(refuse(Refused::InactiveCertificate, &detail));
-        }
-        let validity = presented.validity;
-        if !validity.contains((shared.clock)()) {
-            let detail = format!(
-                "certificate {id} is valid from {} to {}",
-                validity.not_before, validity.not_after
-            );
-            return Err(refuse(Refused::ExpiredCertificate, &detail));
-        }
+        check_certificate(presented, registered.as_ref(), (shared.clock)()).map_err(|refusal| {
+            let is_known = registered.is_some();
+            Refusal { device: is_known.then(|| access.device.clone()), ..refusal }
+        })?;
     }
     match &access.standing {
         Standing::Stays => {}
@@ -208,11 +200,89 @@ pub(crate) async fn admit(
         standing @ Standing::CertificateNotActive => {
             return Err(refuse(Refused::InactiveCertificate, standing));
         }
+        standing @ Standing::CertificateRevoked => {
+            return Err(refuse(Refused::RevokedCertificate, standing));
+        }
         standing @ Standing::Unavailable(_) => return Err(refuse(Refused::Unavailable, standing)),
     }
     let Connect { will, clean_start, .. } = connect;
     let expires_at = certificate.map(|presented| presented.validity.end());
     Ok(Admitted { client, principal, watch, access, terms, told, will, clean_start, expires_at })
+}
+
+/// A client that may publish by HTTPS, as far as its certificate goes.
+pub(crate) struct AdmittedPublisher {
+    /// The name that it goes by here: its certificate's. It asked for none.
+    pub(crate) client: ClientId,
+    pub(crate) watch: AccessWatch,
+    /// When its certificate ends.
+    pub(crate) expires_at: Timestamp,
+}
+
+/// Judges a client that publishes by HTTPS. What it may publish is decided with each message.
+///
+/// # Errors
+/// [`Refusal`], the first reason that there is.
+pub(crate) async fn admit_publisher(
+    shared: &Arc<Shared>,
+    peer: &Peer,
+) -> Result<AdmittedPublisher, Refusal> {
+    let Identity::Tls(Some(presented)) = &peer.identity else {
+        return Err(Refusal::new(Refused::NoCertificate, "no client certificate"));
+    };
+    let id = &presented.facts.id;
+    // No client can be called so but by its own choice, and policies are not told the name.
+    let client =
+        ClientId::parse(id.as_str()).map_err(|error| Refusal::new(Refused::ClientId, error))?;
+    let opening = Opening {
+        principal: Principal::Certificate(id.clone()),
+        client: client.clone(),
+        errand: Errand::Publish,
+        issued_as: Some(presented.issued_as.clone()),
+        facts: ConnectionFacts {
+            client_id: None,
+            source_ip: Some(peer.source),
+            thing: None,
+            certificate: Some(presented.facts.clone()),
+            connect: ConnectAttributes::default(),
+        },
+    };
+    let (registered, watch) = read_rights(shared, opening).await?;
+    check_certificate(presented, registered.as_ref(), (shared.clock)())?;
+    let refuse = |reason, standing: &Standing| Err(Refusal::new(reason, standing));
+    match &watch.get().standing {
+        Standing::Stays | Standing::ConnectDenied(_) | Standing::NothingAllowed => {
+            let expires_at = presented.validity.end();
+            Ok(AdmittedPublisher { client, watch, expires_at })
+        }
+        standing @ Standing::CertificateNotActive => refuse(Refused::InactiveCertificate, standing),
+        standing @ Standing::CertificateRevoked => refuse(Refused::RevokedCertificate, standing),
+        standing @ Standing::Unavailable(_) => refuse(Refused::Unavailable, standing),
+    }
+}
+
+/// Checks that a certificate may be used at a moment: registered, active, and within its dates.
+fn check_certificate(
+    presented: &PresentedCertificate,
+    registered: Option<&Certificate>,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let id = &presented.facts.id;
+    let Some(registered) = registered else {
+        let detail = format!("certificate {id} is not registered");
+        return Err(Refusal::new(Refused::UnknownCertificate, detail));
+    };
+    if registered.status != CertificateStatus::Active {
+        let detail = format!("certificate {id} is {}", registered.status);
+        return Err(Refusal::new(Refused::InactiveCertificate, detail));
+    }
+    let validity = presented.validity;
+    if !validity.contains(now) {
+        let (from, to) = (validity.not_before, validity.not_after);
+        let detail = format!("certificate {id} is valid from {from} to {to}");
+        return Err(Refusal::new(Refused::ExpiredCertificate, detail));
+    }
+    Ok(())
 }
 
 /// Reads the registry, which may block, beside the async tasks.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use picket_model::limits::{CLIENT_ID_BYTES_MAX, MqttLimits};
 use picket_model::{
-    Account, Change, ClientId, DeviceName, MetricDimension, Observation, PolicyName, Tripwires,
+    Account, Change, ClientId, DeviceName, MetricDimension, Observation, Tripwires,
 };
 use picket_mqtt::packet::MessageProperties;
 use picket_mqtt::{Message, QoS, TopicError, TopicLimits, TopicName};
@@ -31,10 +31,10 @@ use crate::ports::{Directory, SessionStore, StoreFailed, StoredSessions};
 use crate::reports::{ReportConfig, ReportPace, ReportsUnderWay, UNDER_WAY_BYTES_MAX};
 use crate::restore;
 use crate::retained::{Owner, RetainedStore};
+use crate::revocation::Revocations;
 use crate::router::{Flags, Router};
 use crate::sessions::{self, Sessions};
 use crate::slices::{Slice, SliceBook};
-use crate::tls::ServerTls;
 use crate::tripwires::TripwireBook;
 use crate::will::{self, Wills};
 
@@ -239,22 +239,13 @@ impl Broker {
         &self.shared
     }
 
-    /// Lets TLS clients in until the broker is shut down.
-    pub fn serve_tls(
+    /// Lets clients in until the broker is shut down.
+    pub fn serve(
         &self,
         listener: TcpListener,
-        tls: ServerTls,
+        entrance: Entrance,
     ) -> impl Future<Output = ()> + Send + use<> {
-        listener::serve(Arc::clone(&self.shared), listener, Entrance::Tls(tls))
-    }
-
-    /// Lets plain TCP clients in, all under one policy, until the broker is shut down.
-    pub fn serve_plain(
-        &self,
-        listener: TcpListener,
-        policy: PolicyName,
-    ) -> impl Future<Output = ()> + Send + use<> {
-        listener::serve(Arc::clone(&self.shared), listener, Entrance::Plain(policy))
+        listener::serve(Arc::clone(&self.shared), listener, entrance)
     }
 
     /// Makes the sessions concerned decide again. When it returns, they all have been told.
@@ -269,6 +260,13 @@ impl Broker {
     /// session.
     pub fn changed_everything(&self) {
         self.shared.access.changed_everything();
+        self.shared.sweep.send_replace(());
+    }
+
+    /// Puts revocation lists in force in place of those before. Who is revoked is closed, and is told
+    /// by the time this returns; blocks for a read per session concerned.
+    pub fn revoke(&self, revocations: Revocations) {
+        self.shared.access.revoke(revocations);
         self.shared.sweep.send_replace(());
     }
 

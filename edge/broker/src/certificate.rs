@@ -12,6 +12,8 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Name;
 
+use crate::revocation::IssuedAs;
+
 /// Longest serial number that is read, in bytes. RFC 5280 allows 20; writing thousands of digits
 /// would be work that a stranger can ask for.
 const SERIAL_BYTES_MAX: usize = 64;
@@ -24,6 +26,8 @@ pub struct PresentedCertificate {
     pub facts: CertificateFacts,
     /// When it is valid.
     pub validity: Validity,
+    /// Who issued it, as revocation lists know it.
+    pub issued_as: IssuedAs,
 }
 
 /// When a certificate is valid.
@@ -96,6 +100,7 @@ impl PresentedCertificate {
                 not_before: Timestamp::from_secs(validity.not_before.timestamp()),
                 not_after: Timestamp::from_secs(validity.not_after.timestamp()),
             },
+            issued_as: IssuedAs::of(&certificate),
         })
     }
 }

@@ -495,7 +495,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         debug!(client.id = %self.client.as_str().escape_debug(), "rights changed");
         match &access.standing {
             Standing::Stays => {}
-            standing @ Standing::CertificateNotActive => {
+            standing @ (Standing::CertificateNotActive | Standing::CertificateRevoked) => {
                 return Err(Close::NoRight(DisconnectReason::AuthError, standing.to_string()));
             }
             standing @ (Standing::ConnectDenied(_)

@@ -1,12 +1,15 @@
 //! Accept loops: one task per connection, as many as are allowed, each with a deadline to introduce
-//! itself. TCP and TLS carry the bytes. Source: mqtt-3.1.1 [MQTT-7.1.1-1], mqtt-5 [MQTT-4.2-1].
+//! itself. TCP, TLS and WebSockets carry the bytes. Source: mqtt-3.1.1 [MQTT-7.1.1-1], mqtt-5
+//! [MQTT-4.2-1].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
 use picket_model::text::chain;
 use picket_model::{DeviceName, PolicyName};
+use picket_mqtt::session::packet_bytes_max;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
@@ -18,8 +21,11 @@ use crate::broker::Shared;
 use crate::certificate::PresentedCertificate;
 use crate::greeting::{NotGreeted, greet};
 use crate::half_open::HalfOpenPlace;
+use crate::http::origin::Origins;
+use crate::http::{self, HttpEnd, Newcomer};
 use crate::metrics::Refused;
-use crate::tls::{HandshakeError, ServerTls};
+use crate::tls::{HandshakeError, Protocol, ServerTls};
+use crate::websocket::WebSocket;
 
 /// Pause after a failed accept. It fails when the process has no file descriptors left, and goes on
 /// failing until a connection ends.
@@ -28,13 +34,40 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for the answer to a refused CONNECT.
 const REFUSAL_FAREWELL: Duration = Duration::from_millis(500);
 
-/// What is spoken on a listener.
+/// What a listener's clients find.
 #[derive(Clone)]
-pub(crate) enum Entrance {
+pub struct Entrance {
+    /// How they prove who they are.
+    pub proof: Proof,
+    /// What is spoken with those that do not say in their TLS hello what they speak.
+    pub protocol: Protocol,
+    /// Web pages whose requests are served besides the server's own, by their origin.
+    pub origins: Origins,
+}
+
+/// How a listener's clients prove who they are.
+#[derive(Clone)]
+pub enum Proof {
     /// TLS, clients known by their certificates.
-    Tls(ServerTls),
+    Certificate(ServerTls),
     /// Plain TCP, clients under a policy.
-    Plain(PolicyName),
+    None(PolicyName),
+}
+
+impl Entrance {
+    /// For MQTT clients with certificates.
+    pub fn tls(tls: ServerTls) -> Self {
+        Self::new(Proof::Certificate(tls), Protocol::Mqtt)
+    }
+
+    /// For MQTT clients that prove nothing, under a policy.
+    pub fn plain(policy: PolicyName) -> Self {
+        Self::new(Proof::None(policy), Protocol::Mqtt)
+    }
+
+    fn new(proof: Proof, protocol: Protocol) -> Self {
+        Self { proof, protocol, origins: Origins::default() }
+    }
 }
 
 /// Accepts connections until the broker stops.
@@ -108,16 +141,19 @@ async fn serve_connection(
     let source = address.ip().to_canonical();
     let target = stream.local_addr().ok().map(|it| (it.ip().to_canonical(), it.port()).into());
     let peer = |identity| Peer { source, source_port: address.port(), target, identity };
-    let result = match entrance {
-        Entrance::Plain(policy) => {
+    let Entrance { proof, protocol, origins } = entrance;
+    let result = match proof {
+        Proof::None(policy) => {
             let peer = peer(Identity::Plain(policy));
-            serve_mqtt(shared, stream, address, peer, deadline, half_open).await
+            let newcomer = Newcomer { peer, is_tls: false, origins, deadline, half_open };
+            introduce(shared, stream, address, protocol, newcomer).await
         }
-        Entrance::Tls(tls) => match handshake(shared, &tls, stream, deadline).await {
-            Ok(Ok((stream, certificate))) => {
+        Proof::Certificate(tls) => match handshake(shared, &tls, stream, deadline).await {
+            Ok(Ok((stream, certificate, spoken))) => {
                 drop(tls);
                 let peer = peer(Identity::Tls(certificate));
-                serve_mqtt(shared, stream, address, peer, deadline, half_open).await
+                let newcomer = Newcomer { peer, is_tls: true, origins, deadline, half_open };
+                introduce(shared, stream, address, spoken.unwrap_or(protocol), newcomer).await
             }
             Ok(Err(error)) => {
                 refuse(shared, address, Refused::Handshake, &chain(&error));
@@ -127,8 +163,52 @@ async fn serve_connection(
         },
     };
     if let Err(refused) = result {
-        refuse(shared, address, refused, "no CONNECT before the deadline");
+        let detail = match refused {
+            Refused::Lost => "closed before it introduced itself",
+            _ => "no CONNECT and no message before the deadline",
+        };
+        refuse(shared, address, refused, detail);
     }
+}
+
+/// Serves a connection in the protocol that is spoken on it.
+///
+/// # Errors
+/// The reason why it was given up before the client introduced itself.
+async fn introduce<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    shared: &Arc<Shared>,
+    io: IO,
+    address: SocketAddr,
+    protocol: Protocol,
+    newcomer: Newcomer,
+) -> Result<(), Refused> {
+    match protocol {
+        Protocol::Mqtt => {
+            let Newcomer { peer, deadline, half_open, .. } = newcomer;
+            serve_mqtt(shared, io, address, peer, deadline, half_open).await
+        }
+        // In a box of its own: most connections are MQTT and need not be as large.
+        Protocol::Http => Box::pin(serve_http(shared, io, address, newcomer)).await,
+    }
+}
+
+/// Serves a connection that speaks HTTP, and then the WebSocket that may come of it.
+async fn serve_http<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    shared: &Arc<Shared>,
+    io: IO,
+    address: SocketAddr,
+    newcomer: Newcomer,
+) -> Result<(), Refused> {
+    let deadline = newcomer.deadline;
+    let (upgrade, peer, half_open) =
+        match Box::pin(http::serve(shared, io, address, newcomer)).await? {
+            HttpEnd::WebSocket(upgrade, peer, half_open) => (upgrade, peer, half_open),
+            HttpEnd::Closed => return Ok(()),
+        };
+    let message_bytes_max = packet_bytes_max(&shared.config.limits);
+    let Ok(upgraded) = upgrade.await else { return Err(Refused::Lost) };
+    let io = WebSocket::new(TokioIo::new(upgraded), message_bytes_max).await;
+    serve_mqtt(shared, io, address, peer, deadline, half_open).await
 }
 
 /// Makes the TLS handshake. Its state, some 20 KB, is in a box of its own and gone afterwards.
@@ -139,10 +219,10 @@ async fn handshake(
     deadline: Instant,
 ) -> Result<Result<Handshaken, HandshakeError>, Refused> {
     let accepted = Box::pin(in_time(shared, deadline, tls.accept(stream))).await?;
-    Ok(accepted.map(|it| (Box::new(it.stream), it.certificate.map(Box::new))))
+    Ok(accepted.map(|it| (Box::new(it.stream), it.certificate.map(Box::new), it.protocol)))
 }
 
-type Handshaken = (Box<TlsStream<TcpStream>>, Option<Box<PresentedCertificate>>);
+type Handshaken = (Box<TlsStream<TcpStream>>, Option<Box<PresentedCertificate>>, Option<Protocol>);
 
 /// Serves a connection that can speak MQTT.
 ///

@@ -37,6 +37,8 @@ pub(crate) struct Metrics {
     pub(crate) denied: Family<ActionLabel, Counter>,
     /// Reports, by what came of them.
     pub(crate) reports: Family<ReportedLabel, Counter>,
+    /// Messages by HTTPS, by what came of them.
+    pub(crate) posted: Family<PostedLabel, Counter>,
     /// Values that accepted reports lost.
     pub(crate) report_values_lost: Counter,
     /// Messages not delivered.
@@ -133,12 +135,18 @@ reasons!(
         UnknownCertificate = "unknown_certificate",
         /// The certificate is registered but not active.
         InactiveCertificate = "inactive_certificate",
+        /// The certificate's issuer has revoked it.
+        RevokedCertificate = "revoked_certificate",
         /// The certificate is outside its validity.
         ExpiredCertificate = "expired_certificate",
         /// The policies deny iot:Connect.
         Denied = "denied",
         /// There is no room for another session that outlives its connection.
         SessionsFull = "sessions_full",
+        /// An HTTP request that is neither for a WebSocket nor a message.
+        Request = "http_request",
+        /// An HTTP request of a web page whose origin is not let in.
+        Origin = "origin",
         /// The registry cannot be read.
         Unavailable = "registry_unavailable",
         /// The server is stopping.
@@ -159,6 +167,28 @@ reasons!(
         Denied = "denied",
         /// It was to be retained.
         Retained = "retained",
+    }
+);
+
+reasons!(
+    /// What came of a message by HTTPS.
+    Posted in PostedLabel {
+        /// It was published.
+        Published = "published",
+        /// The policies deny it.
+        Denied = "denied",
+        /// Who sent it may publish nothing.
+        Forbidden = "forbidden",
+        /// Something in the request is not as it must be.
+        Invalid = "invalid",
+        /// The payload is too large.
+        TooLarge = "too_large",
+        /// The payload did not come in time.
+        Slow = "slow",
+        /// The connection publishes faster than it may.
+        TooFast = "too_fast",
+        /// The registry cannot be read.
+        Unavailable = "registry_unavailable",
     }
 );
 
@@ -255,6 +285,7 @@ impl Metrics {
         registry.register("messages_out", "Messages to clients", m.messages_out.clone());
         registry.register("denied", "Requests denied by policy", m.denied.clone());
         registry.register("reports", "Reports of devices", m.reports.clone());
+        registry.register("https_publishes", "Messages by HTTPS", m.posted.clone());
         registry.register(
             "report_values_lost",
             "Values of custom metrics left out of accepted reports because they break the rules",
@@ -328,6 +359,10 @@ impl Metrics {
 
     pub(crate) fn report(&self, outcome: Reported) {
         self.reports.get_or_create(&outcome.label()).inc();
+    }
+
+    pub(crate) fn post(&self, outcome: Posted) {
+        self.posted.get_or_create(&outcome.label()).inc();
     }
 
     pub(crate) fn drop_message(&self, reason: Dropped) {

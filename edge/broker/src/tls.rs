@@ -28,9 +28,23 @@ use x509_parser::prelude::FromDer;
 
 use crate::certificate::{self, CertificateError, PresentedCertificate};
 
-/// Protocols that device clients name in their hello. Source: AWS guide "Device communication
-/// protocols", port mapping.
-const APPLICATION_PROTOCOLS: [&[u8]; 2] = [b"x-amzn-mqtt-ca", b"mqtt"];
+/// Protocols that device clients name in their hello, in the order in which they are preferred.
+/// Source: AWS guide "Device communication protocols", port mapping; RFC 7301 6.
+const APPLICATION_PROTOCOLS: [(&[u8], Protocol); 4] = [
+    (b"x-amzn-mqtt-ca", Protocol::Mqtt),
+    (b"mqtt", Protocol::Mqtt),
+    (b"x-amzn-http-ca", Protocol::Http),
+    (b"http/1.1", Protocol::Http),
+];
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// MQTT, from the first byte on.
+    Mqtt,
+    /// HTTP/1.1: a WebSocket that carries MQTT, or messages to publish.
+    Http,
+}
 
 /// What a TLS listener needs. Clones share the server's certificate.
 #[derive(Clone)]
@@ -64,8 +78,8 @@ pub struct Accepted<IO> {
     pub certificate: Option<PresentedCertificate>,
     /// The host name that the client asked for.
     pub server_name: Option<String>,
-    /// The application protocol agreed on.
-    pub application_protocol: Option<String>,
+    /// What the client said that it will speak; `None` if it said nothing that is known here.
+    pub protocol: Option<Protocol>,
 }
 
 /// Why a server identity cannot be used.
@@ -153,7 +167,7 @@ impl ServerTls {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         let silent = Arc::new(config.clone());
-        config.alpn_protocols = APPLICATION_PROTOCOLS.map(Vec::from).into();
+        config.alpn_protocols = APPLICATION_PROTOCOLS.map(|(name, _)| name.to_vec()).into();
         Ok(Self { naming: Arc::new(config), silent, identity })
     }
 
@@ -186,14 +200,12 @@ impl ServerTls {
             .transpose()
             .map_err(HandshakeError::Certificate)?;
         let server_name = connection.server_name().map(str::to_owned);
-        let application_protocol = connection
-            .alpn_protocol()
-            .map(|protocol| String::from_utf8_lossy(protocol).into_owned());
-        Ok(Accepted { certificate, server_name, application_protocol, stream })
+        let protocol = connection.alpn_protocol().and_then(spoken);
+        Ok(Accepted { certificate, server_name, protocol, stream })
     }
 
     fn config_for(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
-        let is_known = |protocol: &[u8]| APPLICATION_PROTOCOLS.contains(&protocol);
+        let is_known = |name: &[u8]| spoken(name).is_some();
         let knows_none = hello.alpn().is_some_and(|mut offered| !offered.any(is_known));
         Arc::clone(if knows_none { &self.silent } else { &self.naming })
     }
@@ -203,6 +215,12 @@ impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerTls").finish_non_exhaustive()
     }
+}
+
+/// What is spoken by clients that name a protocol.
+fn spoken(name: &[u8]) -> Option<Protocol> {
+    let known = APPLICATION_PROTOCOLS.iter().find(|(known, _)| *known == name);
+    known.map(|(_, protocol)| *protocol)
 }
 
 /// The one cryptography provider, named so that none has to be installed for the process.

@@ -28,8 +28,7 @@ use picket_model::Timestamp;
 
 use self::alias::{ReceiveAliases, SendAliases};
 use self::inflight::{Recorded, Stage};
-pub use self::pace::Pace;
-use self::pace::PublishPace;
+pub use self::pace::{Pace, PublishPace};
 pub use self::record::Record;
 pub use self::state::{Remembered, SessionState};
 pub use self::terms::{PACKET_OVERHEAD_BYTES, Terms, UNRELEASED_MAX_V311, packet_bytes_max};

@@ -19,7 +19,7 @@ pub enum Pace {
 /// Room for publishes. It grows by so many a second and never holds more than a second's worth, so
 /// that a burst passes and a flood does not.
 #[derive(Debug)]
-pub(super) struct PublishPace {
+pub struct PublishPace {
     per_s_max: NonZeroU32,
     /// In parts of one publish.
     room: u64,
@@ -28,12 +28,12 @@ pub(super) struct PublishPace {
 
 impl PublishPace {
     /// Of a connection that begins: with all the room that there can be.
-    pub(super) fn new(per_s_max: NonZeroU32, now: Timestamp) -> Self {
+    pub fn new(per_s_max: NonZeroU32, now: Timestamp) -> Self {
         Self { per_s_max, room: u64::from(per_s_max.get()) * PARTS, grown_at: now }
     }
 
     /// Judges a publish. One that exceeds the pace takes no room.
-    pub(super) fn publish(&mut self, now: Timestamp) -> Pace {
+    pub fn publish(&mut self, now: Timestamp) -> Pace {
         let per_ms = u64::from(self.per_s_max.get());
         let passed_ms = u64::try_from(now.millis_since(self.grown_at)).unwrap_or(0);
         let grown = self.room.saturating_add(passed_ms.saturating_mul(per_ms));

@@ -10,6 +10,8 @@ mod world;
 
 fn opening(name: &str, client: &str) -> Opening {
     Opening {
+        errand: Errand::Connect,
+        issued_as: None,
         principal: Principal::Certificate(certificate(name)),
         client: ClientId::parse(client).unwrap(),
         facts: ConnectionFacts::default(),

@@ -250,15 +250,17 @@ async fn the_application_protocol_is_agreed_on_or_left_out() {
     for version in versions() {
         for (protocols, expected) in [
             (&[][..], None),
-            (&["x-amzn-mqtt-ca"], Some("x-amzn-mqtt-ca")),
-            (&["mqtt"], Some("mqtt")),
-            (&["h2", "mqtt"], Some("mqtt")),
-            (&["mqtt", "x-amzn-mqtt-ca"], Some("x-amzn-mqtt-ca")),
-            (&["h2", "http/1.1"], None),
+            (&["x-amzn-mqtt-ca"], Some(Protocol::Mqtt)),
+            (&["mqtt"], Some(Protocol::Mqtt)),
+            (&["h2", "mqtt"], Some(Protocol::Mqtt)),
+            (&["http/1.1", "x-amzn-mqtt-ca"], Some(Protocol::Mqtt)),
+            (&["x-amzn-http-ca"], Some(Protocol::Http)),
+            (&["h2", "http/1.1"], Some(Protocol::Http)),
+            (&["h2", "h3"], None),
         ] {
             let scene = Scene { version, protocols, ..Scene::default() };
             let accepted = play(scene).await.unwrap();
-            assert_eq!(accepted.application_protocol.as_deref(), expected, "{protocols:?}");
+            assert_eq!(accepted.protocol, expected, "{protocols:?}");
         }
     }
 }

@@ -15,10 +15,11 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::testbed::{Device, Testbed, soon};
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// One connection of a client.
@@ -95,17 +96,31 @@ pub(crate) fn client_config(bed: &Testbed, device: Option<&Device>) -> ClientCon
     }
 }
 
+/// A TLS connection to a listener, of a client that names these protocols.
+pub(crate) async fn tls_stream(
+    bed: &Testbed,
+    device: Option<&Device>,
+    address: SocketAddr,
+    protocols: &[&str],
+) -> TlsStream<TcpStream> {
+    let mut config = client_config(bed, device);
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+}
+
 impl Peer {
     pub(crate) async fn plain(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        Self { stream: Box::new(stream), input: BytesMut::new(), version: Version::V5 }
+        Self::over(TcpStream::connect(address).await.unwrap())
     }
 
     pub(crate) async fn tls(bed: &Testbed, device: Option<&Device>) -> Self {
-        let connector = TlsConnector::from(Arc::new(client_config(bed, device)));
-        let stream = TcpStream::connect(bed.tls).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let stream = connector.connect(name, stream).await.unwrap();
+        Self::over(tls_stream(bed, device, bed.tls, &[]).await)
+    }
+
+    /// One that speaks MQTT over any stream.
+    pub(crate) fn over(stream: impl Stream + 'static) -> Self {
         Self { stream: Box::new(stream), input: BytesMut::new(), version: Version::V5 }
     }
 

@@ -5,15 +5,20 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use picket_broker::tls::{ClientCertificates, ServerIdentity, ServerTls};
-use picket_broker::{Broker, BrokerConfig, Clock};
+use picket_broker::revocation::{ListIssuer, RevocationList, Revocations};
+use picket_broker::tls::{ClientCertificates, Protocol, ServerIdentity, ServerTls};
+use picket_broker::{Broker, BrokerConfig, Clock, Entrance};
 use picket_model::limits::MqttLimits;
 use picket_model::{CertificateId, CertificateStatus, Change, Fact, Observation, Timestamp};
 use prometheus_client::registry::Registry as Metrics;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
+    KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::directory::{Registry, policy_name};
 use crate::disk::Disk;
@@ -48,6 +53,10 @@ pub(crate) struct Testbed {
     pub(crate) registry: Arc<Registry>,
     pub(crate) tls: SocketAddr,
     pub(crate) plain: SocketAddr,
+    /// HTTP over TLS.
+    pub(crate) https: SocketAddr,
+    /// HTTP in clear text, under the policy `open`.
+    pub(crate) http: SocketAddr,
     pub(crate) folder: tempfile::TempDir,
     metrics: Metrics,
     authority: Issuer<'static, KeyPair>,
@@ -74,6 +83,13 @@ fn authority() -> (Issuer<'static, KeyPair>, String) {
     let key = KeyPair::generate().unwrap();
     let pem = params.self_signed(&key).unwrap().pem();
     (Issuer::new(params, key), pem)
+}
+
+async fn listen(broker: &Broker, entrance: Entrance) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(broker.serve(listener, entrance));
+    address
 }
 
 impl Testbed {
@@ -141,12 +157,15 @@ impl Testbed {
                 made.unwrap()
             }
         };
-        let tls_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let plain_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let tls = tls_listener.local_addr().unwrap();
-        let plain = plain_listener.local_addr().unwrap();
-        tokio::spawn(broker.serve_tls(tls_listener, server_tls));
-        tokio::spawn(broker.serve_plain(plain_listener, policy_name("open")));
+        let tls = listen(&broker, Entrance::tls(server_tls.clone())).await;
+        let plain = listen(&broker, Entrance::plain(policy_name("open"))).await;
+        let http = |entrance| Entrance {
+            protocol: Protocol::Http,
+            origins: vec!["https://fleet.example.org".to_owned()].into(),
+            ..entrance
+        };
+        let https = listen(&broker, http(Entrance::tls(server_tls))).await;
+        let http = listen(&broker, http(Entrance::plain(policy_name("open")))).await;
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("ca.pem"), &authority_pem).unwrap();
         Self {
@@ -154,6 +173,8 @@ impl Testbed {
             registry,
             tls,
             plain,
+            https,
+            http,
             folder,
             metrics,
             authority,
@@ -207,6 +228,30 @@ impl Testbed {
         self.registry.set_policy(name, policy);
         self.registry.attach(name, &device.id);
         device
+    }
+
+    /// A list of revoked certificates that the CA signed.
+    pub(crate) fn revocations(&self, revoked: &[&Device]) -> Revocations {
+        let issuers = ListIssuer::from_pem(self.authority_pem.as_bytes()).unwrap();
+        let serial = |device: &&Device| {
+            let (_, certificate) = X509Certificate::from_der(&device.certificate).unwrap();
+            RevokedCertParams {
+                serial_number: SerialNumber::from_slice(certificate.raw_serial()),
+                revocation_time: date_time_ymd(2025, 1, 1),
+                reason_code: None,
+                invalidity_date: None,
+            }
+        };
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2025, 1, 1),
+            next_update: date_time_ymd(2025, 2, 1),
+            crl_number: SerialNumber::from_slice(&[1]),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(serial).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = params.signed_by(&self.authority).unwrap();
+        Revocations::new(RevocationList::read(list.der(), &issuers).unwrap())
     }
 
     /// The CA's certificate in PEM form.
