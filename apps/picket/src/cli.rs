@@ -61,6 +61,7 @@ pub(crate) enum Command {
 /// endpoints.json (the addresses really bound), credentials (the administrator's key, in the form
 /// that AWS tools read) and ca.pem (the authority that signed the server's certificate). SIGTERM
 /// or ctrl-C stops it: it commits what it has, closes the sessions and exits within 5 seconds.
+/// SIGHUP makes it read its certificate and revocation lists again at once.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Folder that keeps everything: state, keys and logs of functions. Made if missing.

@@ -10,12 +10,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use picket_broker::ReportConfig;
+use picket_broker::tls::Protocol;
 use picket_model::limits::MqttLimits;
 use picket_model::{Account, PolicyName};
 use picket_store::limits::{EVENTS_KEPT_MS, VALUES_KEPT_MS};
 use thiserror::Error;
 
 use crate::cli::ServeArgs;
+use crate::tls::TlsFiles;
 
 /// The file with every key at its default, as `picket config defaults` prints it.
 pub(crate) const DEFAULTS: &str = include_str!("config/defaults.toml");
@@ -35,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) console_listen: SocketAddr,
     /// Where devices connect; never empty.
     pub(crate) listeners: Vec<Listener>,
+    /// Files of certificates and revocation lists.
+    pub(crate) tls: TlsFiles,
     /// Bounds of the MQTT edge.
     pub(crate) mqtt_limits: MqttLimits,
     /// Whether what MQTT sessions were promised survives the server.
@@ -71,6 +75,10 @@ pub(crate) struct Listener {
     pub(crate) listen: SocketAddr,
     /// How a device proves who it is there.
     pub(crate) admission: Admission,
+    /// What is spoken with clients that do not say in their TLS hello what they speak.
+    pub(crate) protocol: Protocol,
+    /// Web pages that are served besides the server's own.
+    pub(crate) origins: Vec<String>,
 }
 
 /// How a listener admits devices.
@@ -78,7 +86,7 @@ pub(crate) struct Listener {
 pub(crate) enum Admission {
     /// TLS with a client certificate.
     Certificate,
-    /// Plain MQTT: nobody proves anything, and every session gets the rights of this policy.
+    /// No TLS: nobody proves anything, and every session gets the rights of this policy.
     Anonymous(PolicyName),
 }
 
@@ -137,6 +145,7 @@ impl Default for Config {
             api_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             console_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
             listeners: vec![Listener::tls(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8883)))],
+            tls: TlsFiles::default(),
             mqtt_limits: MqttLimits::default(),
             durable_sessions: true,
             grace_ms: 1_000,
@@ -151,9 +160,15 @@ impl Default for Config {
 }
 
 impl Listener {
-    /// A listener for devices with certificates.
+    /// A listener for MQTT with certificates.
     pub(crate) fn tls(listen: SocketAddr) -> Self {
-        Self { listen, admission: Admission::Certificate }
+        let (admission, protocol) = (Admission::Certificate, Protocol::Mqtt);
+        Self { listen, admission, protocol, origins: Vec::new() }
+    }
+
+    /// Whether it is one for MQTT with certificates.
+    fn is_mqtts(&self) -> bool {
+        self.admission == Admission::Certificate && self.protocol == Protocol::Mqtt
     }
 }
 
@@ -162,8 +177,10 @@ impl Config {
     pub(crate) fn load(file: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(file)
             .map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
-        read::config(&text)
-            .map_err(|problems| ConfigError::Wrong { file: file.to_owned(), problems })
+        let config = read::config(&text)
+            .map_err(|problems| ConfigError::Wrong { file: file.to_owned(), problems })?;
+        let tls = config.tls.within(file.parent().unwrap_or(Path::new("")));
+        Ok(Self { tls, ..config })
     }
 
     /// The settings that `picket serve` was asked for: the file's, if one is named, then the flags.
@@ -172,12 +189,13 @@ impl Config {
         Ok(config.with_flags(args))
     }
 
-    /// These settings with the flags laid over them; `--mqtts` replaces every TLS listener.
+    /// These settings with the flags laid over them; `--mqtts` replaces every listener for MQTT
+    /// over TLS.
     fn with_flags(mut self, args: &ServeArgs) -> Self {
         self.api_listen = args.api.unwrap_or(self.api_listen);
         self.console_listen = args.console.unwrap_or(self.console_listen);
         if !args.mqtts.is_empty() {
-            self.listeners.retain(|listener| listener.admission != Admission::Certificate);
+            self.listeners.retain(|listener| !listener.is_mqtts());
             self.listeners.extend(args.mqtts.iter().copied().map(Listener::tls));
         }
         self

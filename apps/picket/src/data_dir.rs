@@ -40,10 +40,17 @@ pub(crate) struct Endpoints {
     pub(crate) mqtts: Vec<SocketAddr>,
     /// Plain MQTT.
     pub(crate) mqtt: Vec<SocketAddr>,
+    /// WebSockets and messages over HTTPS.
+    pub(crate) https: Vec<SocketAddr>,
+    /// WebSockets over plain HTTP.
+    pub(crate) http: Vec<SocketAddr>,
     /// Whether the API speaks TLS.
     pub(crate) api_tls: bool,
     /// The region that ARNs carry.
     pub(crate) region: String,
+    /// The authority that devices trust, where it is not `ca.pem`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 /// The authority that signs this installation's certificates.

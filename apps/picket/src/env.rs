@@ -40,7 +40,8 @@ impl Environment {
         let endpoints = dir.endpoints()?.ok_or_else(no_server)?;
         let key = dir.administrator()?.ok_or_else(no_server)?;
         // AWS tools and MQTT clients run in other folders than this command.
-        let ca = std::path::absolute(dir.ca_path()).unwrap_or_else(|_| dir.ca_path());
+        let ca = endpoints.ca.clone().unwrap_or_else(|| dir.ca_path());
+        let ca = std::path::absolute(&ca).unwrap_or(ca);
         Ok(Self::from_parts(&endpoints, &key, &ca.to_string_lossy()))
     }
 
@@ -60,6 +61,11 @@ impl Environment {
         if let Some(mqtts) = endpoints.mqtts.first() {
             variables.push(("PICKET_MQTT_HOST", host(reachable(*mqtts))));
             variables.push(("PICKET_MQTT_PORT", mqtts.port().to_string()));
+        }
+        if let Some(https) = endpoints.https.first() {
+            let authority = format!("{}:{}", url_host(reachable(*https)), https.port());
+            variables.push(("PICKET_WEBSOCKET_URL", format!("wss://{authority}/mqtt")));
+            variables.push(("PICKET_PUBLISH_URL", format!("https://{authority}/topics/")));
         }
         Self(variables)
     }
@@ -84,6 +90,12 @@ impl Environment {
 /// the server's certificate only, not addresses.
 fn host(address: SocketAddr) -> String {
     if address.ip().is_loopback() { "localhost".to_owned() } else { address.ip().to_string() }
+}
+
+/// The same where it stands in a URL.
+fn url_host(address: SocketAddr) -> String {
+    let host = host(address);
+    if host.contains(':') { format!("[{host}]") } else { host }
 }
 
 /// One word for a shell, whatever is in it.
@@ -122,6 +134,21 @@ mod tests {
     fn env_as_json() {
         let environment = Environment::from_parts(&endpoints(), &key(), "/srv/picket/ca.pem");
         insta::assert_snapshot!(environment.render(EnvFormat::Json));
+    }
+
+    #[test]
+    fn a_listener_for_http_has_urls() {
+        for (bound, authority) in [
+            ("0.0.0.0:443", "localhost:443"),
+            ("192.0.2.1:8443", "192.0.2.1:8443"),
+            ("[2001:db8::1]:443", "[2001:db8::1]:443"),
+        ] {
+            let endpoints = Endpoints { https: vec![bound.parse().unwrap()], ..endpoints() };
+            let text = Environment::from_parts(&endpoints, &key(), "/ca.pem").render(EnvFormat::Sh);
+            let websocket = format!("export PICKET_WEBSOCKET_URL='wss://{authority}/mqtt'\n");
+            let publish = format!("export PICKET_PUBLISH_URL='https://{authority}/topics/'\n");
+            assert!(text.contains(&websocket) && text.contains(&publish), "{text}");
+        }
     }
 
     #[test]

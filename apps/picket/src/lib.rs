@@ -41,6 +41,7 @@ mod shard;
 mod signals;
 #[cfg(test)]
 mod testing;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -84,7 +85,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(ConfigCommand::Check { file }) => {
-            Config::load(&file)?;
+            Config::load(&file)?.tls.check()?;
             print(&format!("{}: no problem found\n", file.display()));
             Ok(ExitCode::SUCCESS)
         }

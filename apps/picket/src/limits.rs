@@ -68,3 +68,16 @@ pub(crate) const REGISTRY_EVENTS_AT_ONCE: usize = 100;
 
 /// Time between two goes: a subscriber that takes a hundred messages in this time loses none.
 pub(crate) const REGISTRY_EVENTS_PACE: Duration = Duration::from_millis(20);
+
+/// Largest file with certificates or a key: hundreds of certificates.
+pub(crate) const TLS_FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Files of revocation lists, and of those who issue them: a fleet has one or two authorities.
+pub(crate) const TLS_FILES_MAX: usize = 64;
+
+/// Time between two looks at whether certificates and revocation lists have changed: one `stat` for
+/// each, and a revoked device is out before anybody has looked whether it is.
+pub(crate) const TLS_FILES_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Origins of web pages that a listener names: each is compared with every request.
+pub(crate) const ORIGINS_MAX: usize = 64;

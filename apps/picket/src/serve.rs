@@ -12,8 +12,8 @@ use picket_api::enroll::Enroll;
 use picket_api::sigv4::Signer;
 use picket_api::{AccessKey, ApiMetrics, ApiState, Credentials, Issuer};
 use picket_broker::certificate::PresentedCertificate;
-use picket_broker::tls::{ClientCertificates, ServerIdentity, ServerTls};
-use picket_broker::{Broker, BrokerConfig, Entrance};
+use picket_broker::tls::{Protocol, ServerTls};
+use picket_broker::{Broker, BrokerConfig, Entrance, Proof};
 use picket_detect::EngineConfig;
 use picket_model::Change;
 use picket_model::limits::MqttLimits;
@@ -34,7 +34,7 @@ use tracing::{info, warn};
 use crate::cli::ServeArgs;
 use crate::client::ApiClient;
 use crate::clock;
-use crate::config::{Admission, Config};
+use crate::config::{Admission, Config, Listener};
 use crate::connections::BrokerClients;
 use crate::data_dir::{Authority, DataDir, Endpoints};
 use crate::descriptors::Shares;
@@ -49,7 +49,8 @@ use crate::registry_events::{self, EventPublisher, RegistryEventMetrics};
 use crate::retention::{self, RetentionMetrics};
 use crate::session_store::StoredInDatabase;
 use crate::shard::{Shard, ShardMetrics};
-use crate::signals;
+use crate::signals::{self, Hangups};
+use crate::tls::{TlsKeeper, TlsMetrics};
 
 /// What each part may take to stop. Together they stay below the five seconds after which an
 /// operator's tools lose patience.
@@ -124,6 +125,7 @@ impl Server {
             api: vec![api.local_addr()?],
             console: vec![console.local_addr()?],
             region: config.account.region.clone(),
+            ca: config.tls.authority.as_deref().map(std::path::absolute).transpose()?,
             ..Endpoints::default()
         };
 
@@ -233,9 +235,22 @@ impl Server {
             metrics: ApiMetrics::register(&mut registry),
         };
 
-        bind_devices(config, &issuer, &broker, &mut endpoints).await?;
+        let authority_pem = config.tls.authority_pem(&issuer)?;
+        let keeper = TlsKeeper::start(
+            config.tls.clone(),
+            issuer,
+            server_names(config),
+            broker.clone(),
+            TlsMetrics::register(&mut registry),
+        )?;
+        bind_devices(config, &keeper.tls(), &broker, &mut endpoints).await?;
+        tokio::spawn(keeper.run(Hangups::listen(), stopping.clone()));
 
-        let enroll = Enroll { state: state.clone(), endpoint: device_endpoint(config, &endpoints) };
+        let enroll = Enroll {
+            state: state.clone(),
+            endpoint: device_endpoint(config, &endpoints),
+            authority_pem,
+        };
         let routes = picket_api::router(state).merge(picket_api::enroll::router(enroll));
 
         let readiness = Readiness::default();
@@ -374,30 +389,35 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
 /// Binds every listener for devices and lets the broker serve it.
 async fn bind_devices(
     config: &Config,
-    issuer: &Issuer,
+    tls: &ServerTls,
     broker: &Broker,
     endpoints: &mut Endpoints,
 ) -> Result<()> {
-    let tls = server_tls(config, issuer)?;
     for listener in &config.listeners {
-        let socket = bind(listener.listen, "MQTT")?;
-        let address = socket.local_addr()?;
-        match &listener.admission {
-            Admission::Certificate => {
-                endpoints.mqtts.push(address);
-                tokio::spawn(broker.serve(socket, Entrance::tls(tls.clone())));
-            }
-            Admission::Anonymous(policy) => {
-                endpoints.mqtt.push(address);
-                tokio::spawn(broker.serve(socket, Entrance::plain(policy.clone())));
-            }
-        }
+        let Listener { listen, admission, protocol, origins } = listener;
+        let socket = bind(*listen, "the listener for devices")?;
+        let (proof, bound) = match (admission, protocol) {
+            (Admission::Certificate, Protocol::Mqtt) => (None, &mut endpoints.mqtts),
+            (Admission::Certificate, Protocol::Http) => (None, &mut endpoints.https),
+            (Admission::Anonymous(policy), Protocol::Mqtt) => (Some(policy), &mut endpoints.mqtt),
+            (Admission::Anonymous(policy), Protocol::Http) => (Some(policy), &mut endpoints.http),
+        };
+        bound.push(socket.local_addr()?);
+        let entrance = Entrance {
+            proof: match proof {
+                Some(policy) => Proof::None(policy.clone()),
+                None => Proof::Certificate(tls.clone()),
+            },
+            protocol: *protocol,
+            origins: origins.clone().into(),
+        };
+        tokio::spawn(broker.serve(socket, entrance));
     }
     Ok(())
 }
 
-/// A certificate made at every start: whoever trusts the authority trusts it.
-fn server_tls(config: &Config, issuer: &Issuer) -> Result<ServerTls> {
+/// What the server's certificate is made for, where our own authority makes it.
+fn server_names(config: &Config) -> Vec<String> {
     let mut names = vec![config.endpoint_host.clone()];
     for name in ["localhost", "127.0.0.1", "::1"] {
         if name != config.endpoint_host {
@@ -408,10 +428,7 @@ fn server_tls(config: &Config, issuer: &Issuer) -> Result<ServerTls> {
     for address in listening.filter(|ip| !ip.is_unspecified() && !ip.is_loopback()) {
         names.push(address.to_string());
     }
-    let made = issuer.server_certificate(&names, clock::now())?;
-    let identity =
-        ServerIdentity::from_pem(made.certificate.pem.as_bytes(), made.private_key_pem.as_bytes())?;
-    Ok(ServerTls::new(identity, ClientCertificates::Required)?)
+    names
 }
 
 /// The address at which this machine reaches a listener of its own: "any address" is none.

@@ -1,6 +1,7 @@
-//! SIGTERM and ctrl-C: the two ways to ask the server to stop.
+//! SIGTERM and ctrl-C: the two ways to ask the server to stop. SIGHUP asks it to read its
+//! certificates again.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::error;
 
 /// Resolves when the process is asked to stop; gives the signal's name.
@@ -24,4 +25,25 @@ async fn interrupt() -> &'static str {
         std::future::pending::<()>().await;
     }
     "ctrl-C"
+}
+
+/// SIGHUP, from when it is listened for on.
+pub(crate) struct Hangups(Option<Signal>);
+
+impl Hangups {
+    /// Listens. Without that, SIGHUP would end the process.
+    pub(crate) fn listen() -> Self {
+        let signal = signal(SignalKind::hangup());
+        Self(signal.inspect_err(|error| error!(%error, "SIGHUP cannot be listened for")).ok())
+    }
+
+    /// Waits for the next one. Safe to drop and call again: none is missed.
+    pub(crate) async fn next(&mut self) {
+        if let Some(signal) = &mut self.0
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
 }

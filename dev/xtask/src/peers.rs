@@ -1,7 +1,7 @@
 //! The real clients that the tests drive the server with, fetched on first use.
 //!
-//! Python packages go into a private environment below the build folder; nothing outside it is
-//! touched but for the MQTT clients, which come from the system's packages.
+//! Packages of Python and Node.js go into a private environment below the build folder; nothing
+//! outside it is touched but for the programs that come from the system's packages.
 
 use std::fs;
 use std::io::IsTerminal;
@@ -20,6 +20,10 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("unshare", "util-linux"),
+    ("curl", "curl"),
+    ("openssl", "openssl"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
 
 /// The oldest Python that the pinned packages run on.
@@ -46,16 +50,38 @@ pub(crate) fn ready(repo: &Repo) -> Result<Peers> {
         .with_context(|| format!("cannot read `{}`", requirements.display()))?;
     // The stamp is written last: an environment that was left half made has none.
     let stamp = venv.join("made-from.txt");
-    if fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == wanted)
-        && output(Command::new(&python).args(["-c", "import boto3"])).is_ok()
-    {
-        return Ok(Peers { python });
+    let is_made = fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == wanted)
+        && output(Command::new(&python).args(["-c", "import boto3"])).is_ok();
+    if !is_made {
+        step("make the Python environment of the tests (about a minute, once)", || {
+            make(&venv, &requirements)
+        })?;
+        fs::write(&stamp, wanted).with_context(|| format!("cannot write `{}`", stamp.display()))?;
     }
-    step("make the Python environment of the tests (about a minute, once)", || {
-        make(&venv, &requirements)
-    })?;
-    fs::write(&stamp, wanted).with_context(|| format!("cannot write `{}`", stamp.display()))?;
+    node_packages(repo, &venv.join("node"))?;
     Ok(Peers { python })
+}
+
+/// Installs what the lock file of the tests' Node.js packages names, if it is not there.
+fn node_packages(repo: &Repo, folder: &Path) -> Result<()> {
+    let source = repo.root.join("apps/picket/tests/peers/node");
+    let wanted = fs::read_to_string(source.join("package-lock.json"))
+        .with_context(|| format!("cannot read the lock file in `{}`", source.display()))?;
+    let stamp = folder.join("made-from.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == wanted) {
+        return Ok(());
+    }
+    step("install the Node.js packages of the tests", || {
+        fs::create_dir_all(folder)?;
+        for file in ["package.json", "package-lock.json"] {
+            fs::copy(source.join(file), folder.join(file))?;
+        }
+        let mut npm = Command::new("npm");
+        // Nothing that a package brings runs before a test asks for it.
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(folder);
+        run(&mut npm)
+    })?;
+    fs::write(&stamp, wanted).with_context(|| format!("cannot write `{}`", stamp.display()))
 }
 
 fn make(venv: &Path, requirements: &Path) -> Result<()> {

@@ -51,6 +51,8 @@ pub struct Enroll {
     pub state: ApiState,
     /// Where devices connect, `HOST:PORT`.
     pub endpoint: String,
+    /// Whom they trust to have signed the server's certificate there, in PEM form.
+    pub authority_pem: String,
 }
 
 /// The routes of enrolment, beside those of [`crate::router`].
@@ -110,7 +112,7 @@ async fn work(enroll: &Enroll, body: Body) -> Result<Response, ApiError> {
         "certificateArn": state.account.certificate_arn(&certificate.id),
         "certificateId": certificate.id.as_str(),
         "certificatePem": certificate.pem,
-        "caPem": state.issuer.certificate().pem,
+        "caPem": enroll.authority_pem,
         "endpoint": enroll.endpoint,
     });
     let id = certificate.id.clone();

@@ -7,12 +7,14 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use picket_broker::tls::Protocol;
 use picket_model::{Account, DeviceName, PolicyName};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Admission, Config, DAY_MS, Listener, Problem, parse_listen};
-use crate::limits::{DELEGATES_MAX, LISTENERS_MAX};
+use crate::limits::{DELEGATES_MAX, LISTENERS_MAX, ORIGINS_MAX, TLS_FILES_MAX};
+use crate::tls::{IdentityFiles, TlsFiles};
 
 /// Half a minute is already long for a message that crosses one machine; more would only delay
 /// every alarm.
@@ -71,6 +73,10 @@ fn read(source: &Source, root: &DeTable) -> Config {
         console.set("listen", &mut config.console_listen, listen);
         console.finish();
     }
+    if let Some(mut tls) = root.table("tls") {
+        config.tls = tls_files(&mut tls);
+        tls.finish();
+    }
     if let Some(mut mqtt) = root.table("mqtt") {
         mqtt.moved("payload_bytes_max", "mqtt.limits.payload_bytes_max");
         if let Some(table) = mqtt.table("limits") {
@@ -114,10 +120,33 @@ fn read(source: &Source, root: &DeTable) -> Config {
     config
 }
 
+/// Reads `[tls]`.
+fn tls_files(table: &mut Table) -> TlsFiles {
+    let (certificate, key) = (table.get("certificate", file), table.get("key", file));
+    let authority = table.get("authority", file);
+    let has = |key| table.entries.contains_key(key);
+    if has("certificate") != has("key") {
+        table.complain("`tls.certificate` and `tls.key` are given together or not at all");
+    }
+    let identity =
+        certificate.zip(key).map(|(certificate, key)| IdentityFiles { certificate, key });
+    if has("authority") && !has("certificate") {
+        table.complain_at("authority", "`tls.authority` says who signed `tls.certificate`");
+    }
+    TlsFiles {
+        identity,
+        authority,
+        crls: table.get("crls", files).unwrap_or_default(),
+        crl_issuers: table.get("crl_issuers", files).unwrap_or_default(),
+    }
+}
+
 /// Reads one `[[mqtt.listener]]`; `None` if it breaks a rule, which is then on the list.
 fn listener(mut table: Table) -> Option<Listener> {
     let address = table.get("listen", listen);
     let tls = table.get("tls", boolean).unwrap_or(true);
+    let protocol = table.get("protocol", protocol).unwrap_or(Protocol::Mqtt);
+    let origins = table.get("allowed_origins", origins).unwrap_or_default();
     let policy = table.get("anonymous_policy", policy_name);
     let allow_remote = table.get("allow_remote", boolean).unwrap_or(false);
     let has = |key| table.entries.contains_key(key);
@@ -143,7 +172,7 @@ fn listener(mut table: Table) -> Option<Listener> {
     }
     table.finish();
     let admission = if tls { Admission::Certificate } else { Admission::Anonymous(policy?) };
-    Some(Listener { listen: address?, admission })
+    Some(Listener { listen: address?, admission, protocol, origins })
 }
 
 /// The text that is read and what was found wrong with it so far.
@@ -366,6 +395,48 @@ fn device_names(value: &DeValue) -> Result<Vec<DeviceName>, String> {
         DeviceName::parse(text(item.get_ref())?).map_err(|error| error.to_string())
     };
     list.iter().map(name).collect()
+}
+
+fn protocol(value: &DeValue) -> Result<Protocol, String> {
+    match text(value)? {
+        "mqtt" => Ok(Protocol::Mqtt),
+        "http" => Ok(Protocol::Http),
+        other => Err(format!("`{other}` is neither `mqtt` nor `http`")),
+    }
+}
+
+/// Origins as browsers write them: a scheme and a host, with a port where it is not the scheme's.
+fn origins(value: &DeValue) -> Result<Vec<String>, String> {
+    let list = value.as_array().ok_or_else(|| mismatch("a list of origins", value))?;
+    if list.len() > ORIGINS_MAX {
+        return Err(format!("{} origins: at most {ORIGINS_MAX} can be", list.len()));
+    }
+    let origin = |item: &Spanned<DeValue>| {
+        let origin = text(item.get_ref())?;
+        let host = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
+        let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '?', '#', '*', ' ']);
+        if host.is_some_and(is_host) {
+            Ok(origin.to_owned())
+        } else {
+            Err(format!("`{origin}` is not an origin such as `https://fleet.example.org`"))
+        }
+    };
+    list.iter().map(origin).collect()
+}
+
+fn file(value: &DeValue) -> Result<PathBuf, String> {
+    match text(value)? {
+        "" => Err("the path of a file cannot be empty".to_owned()),
+        path => Ok(PathBuf::from(path)),
+    }
+}
+
+fn files(value: &DeValue) -> Result<Vec<PathBuf>, String> {
+    let list = value.as_array().ok_or_else(|| mismatch("a list of files", value))?;
+    if list.len() > TLS_FILES_MAX {
+        return Err(format!("{} files: at most {TLS_FILES_MAX} can be", list.len()));
+    }
+    list.iter().map(|item| file(item.get_ref())).collect()
 }
 
 fn policy_name(value: &DeValue) -> Result<PolicyName, String> {

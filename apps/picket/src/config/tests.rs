@@ -35,6 +35,12 @@ host = "iot.example.org"
 listen = "localhost:0"
 [console]
 listen = "[::1]:9"
+[tls]
+certificate = "server.pem"
+key = "/etc/picket/server.key"
+authority = "our-ca.pem"
+crls = ["fleet.crl"]
+crl_issuers = ["fleet-ca.pem"]
 [mqtt]
 aws_limits = true
 durable_sessions = false
@@ -64,6 +70,8 @@ half_open_per_source_max = 20
 publishes_per_s_max = 21
 [[mqtt.listener]]
 listen = "0.0.0.0:443"
+protocol = "http"
+allowed_origins = ["https://fleet.example.org"]
 [[mqtt.listener]]
 listen = "0.0.0.0:1883"
 tls = false
@@ -122,6 +130,56 @@ fn delegates_are_names() {
         &format!("[reports]\ndelegates = [{many}]"),
         &["2: `reports.delegates`: 65 names: at most 64 can be"],
     );
+}
+
+#[test]
+fn a_listener_speaks_mqtt_or_http() {
+    listener("listen = \"[::1]:1\"\nprotocol = \"mqtt\"", &[]);
+    listener("listen = \"[::1]:1\"\nprotocol = \"http\"", &[]);
+    listener(
+        "listen = \"[::1]:1\"\nprotocol = \"websocket\"",
+        &["3: `mqtt.listener.protocol`: `websocket` is neither `mqtt` nor `http`"],
+    );
+}
+
+#[test]
+fn origins_are_those_of_web_pages() {
+    listener(
+        "listen = \"[::1]:1\"\nallowed_origins = [\"https://a.b\", \"http://localhost:3000\"]",
+        &[],
+    );
+    for wrong in ["*", "a.b", "https://", "https://a.b/", "https://*.b"] {
+        listener(
+            &format!("listen = \"[::1]:1\"\nallowed_origins = [\"{wrong}\"]"),
+            &[&format!(
+                "3: `mqtt.listener.allowed_origins`: `{wrong}` is not an origin such as `https://fleet.example.org`"
+            )],
+        );
+    }
+}
+
+#[test]
+fn a_certificate_comes_with_its_key() {
+    check("[tls]\ncrls = []", &[]);
+    check("[tls]\ncertificate = \"c\"\nkey = \"k\"", &[]);
+    for half in ["certificate", "key"] {
+        check(
+            &format!("[tls]\n{half} = \"x\""),
+            &["1: `tls.certificate` and `tls.key` are given together or not at all"],
+        );
+    }
+    check("[tls]\nauthority = \"a\"", &["2: `tls.authority` says who signed `tls.certificate`"]);
+    check("[tls]\ncrls = \"c\"", &["2: `tls.crls`: expected a list of files, found a string"]);
+    check("[tls]\ncrls = [\"\"]", &["2: `tls.crls`: the path of a file cannot be empty"]);
+}
+
+#[test]
+fn relative_files_begin_where_the_configuration_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("picket.toml");
+    std::fs::write(&file, "[tls]\ncrls = [\"a.crl\", \"/b.crl\"]\n").unwrap();
+    let config = Config::load(&file).unwrap();
+    assert_eq!(config.tls.crls, [dir.path().join("a.crl"), PathBuf::from("/b.crl")]);
 }
 
 #[test]
@@ -341,13 +399,16 @@ fn an_error_names_the_file() {
 }
 
 #[test]
-fn flags_win_over_the_file_and_leave_plain_listeners_alone() {
+fn flags_win_over_the_file_and_leave_other_listeners_alone() {
     let plain = Listener {
         listen: "127.0.0.1:1883".parse().unwrap(),
         admission: Admission::Anonymous(PolicyName::parse("P").unwrap()),
+        ..Listener::tls("127.0.0.1:1883".parse().unwrap())
     };
+    let web =
+        Listener { protocol: Protocol::Http, ..Listener::tls("127.0.0.1:443".parse().unwrap()) };
     let mut config = Config::default();
-    config.listeners.push(plain.clone());
+    config.listeners.extend([plain.clone(), web.clone()]);
     let flags = ServeArgs {
         data_dir: PathBuf::from("d"),
         config: None,
@@ -359,7 +420,7 @@ fn flags_win_over_the_file_and_leave_plain_listeners_alone() {
     assert_eq!(config.api_listen.port(), 0);
     assert_eq!(config.console_listen, Config::default().console_listen);
     let tls = flags.mqtts.iter().copied().map(Listener::tls);
-    assert_eq!(config.listeners, [plain].into_iter().chain(tls).collect::<Vec<_>>());
+    assert_eq!(config.listeners, [plain, web].into_iter().chain(tls).collect::<Vec<_>>());
 }
 
 #[test]

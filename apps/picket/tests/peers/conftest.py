@@ -15,7 +15,7 @@ def pytest_configure(config):
     if "PICKET_BIN" not in os.environ:
         pytest.exit("PICKET_BIN is not set: run `cargo xtask test`", returncode=2)
     if missing := harness.missing_peers():
-        pytest.exit(f"{', '.join(missing)} missing: install mosquitto-clients", returncode=2)
+        pytest.exit(f"{', '.join(missing)} missing: run `cargo xtask peers`", returncode=2)
 
 
 def pytest_collection_modifyitems(items):

@@ -27,6 +27,9 @@ from botocore.exceptions import ClientError
 ACCOUNT = "123456789012"
 ALPN_OF_AWS = "x-amzn-mqtt-ca"
 
+# Where `cargo xtask peers` puts the packages of node/package.json.
+NODE_MODULES = pathlib.Path(sys.prefix) / "node" / "node_modules"
+
 # Long enough for a loaded machine; a story that goes right never waits for it.
 PATIENCE_S = 30
 
@@ -166,6 +169,9 @@ class Device:
     certificate_arn: str
     certificate: pathlib.Path
     key: pathlib.Path
+    # Where it does not connect to what `picket env` names, or trusts another authority.
+    other_port: "int | None" = None
+    other_ca: "str | None" = None
 
     @property
     def host(self):
@@ -173,11 +179,11 @@ class Device:
 
     @property
     def port(self):
-        return int(self.server.env["PICKET_MQTT_PORT"])
+        return self.other_port or int(self.server.env["PICKET_MQTT_PORT"])
 
     @property
     def ca(self):
-        return self.server.env["PICKET_CA"]
+        return self.other_ca or self.server.env["PICKET_CA"]
 
     def mosquitto(self, program, *words, **options):
         """Starts `mosquitto_pub` or `mosquitto_sub` as this device."""
@@ -194,9 +200,29 @@ class Device:
         _, complaint = process.communicate(message, timeout=PATIENCE_S)
         return process.returncode, complaint
 
-    def paho(self, version, will=None, client_id=None):
-        """A connected paho client, and the queue of what happens to it."""
-        return PahoSession(self, version, will, client_id)
+    def paho(self, version, will=None, client_id=None, websocket=None):
+        """A connected paho client, and the queue of what happens to it.
+
+        `websocket` is "https" or "http" for one that connects so.
+        """
+        return PahoSession(self, version, will, client_id, websocket)
+
+    def mqtt_js(self, url, version, topic):
+        """Lets MQTT.js send itself a message at each QoS; what it heard, with its QoS."""
+        how = {"url": url, "version": version, "clientId": self.name, "topic": topic}
+        # With a certificate it speaks TLS, whatever the URL says.
+        certificate = {"cert": str(self.certificate), "key": str(self.key)}
+        files = {"ca": self.ca, **({} if url.startswith("ws:") else certificate)}
+        client = pathlib.Path(__file__).with_name("node") / "client.cjs"
+        done = subprocess.run(
+            ["node", client, json.dumps({**how, **files})],
+            env={**os.environ, "NODE_PATH": str(NODE_MODULES)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     def crt_tls(self, alpn):
         """How an AWS SDK connects as this device, with or without ALPN."""
@@ -212,16 +238,18 @@ class Device:
 class PahoSession:
     """A paho connection that is open; what happens to it is put into `happened`."""
 
-    def __init__(self, device, version, will=None, client_id=None):
+    def __init__(self, device, version, will=None, client_id=None, websocket=None):
         self.happened = queue.Queue()
         options = {} if version == paho.MQTTv5 else {"clean_session": True}
         self.client = paho.Client(
             paho.CallbackAPIVersion.VERSION2,
             client_id=client_id or device.name,
             protocol=version,
+            transport="websockets" if websocket else "tcp",
             **options,
         )
-        self.client.tls_set(device.ca, str(device.certificate), str(device.key))
+        if websocket != "http":
+            self.client.tls_set(device.ca, str(device.certificate), str(device.key))
         if will:
             self.client.will_set(*will, qos=1)
         happened = self.happened
@@ -434,4 +462,6 @@ def zipped(**files):
 
 def missing_peers():
     """Programs that the stories need and this machine lacks."""
-    return [name for name in ("mosquitto_pub", "mosquitto_sub", "stdbuf") if shutil.which(name) is None]
+    programs = ("mosquitto_pub", "mosquitto_sub", "stdbuf", "node", "openssl", "curl")
+    missing = [name for name in programs if shutil.which(name) is None]
+    return missing if (NODE_MODULES / "mqtt").is_dir() else [*missing, "MQTT.js"]

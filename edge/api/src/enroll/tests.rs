@@ -28,7 +28,11 @@ async fn api() -> (Api, Enroll) {
         })
         .await
         .unwrap();
-    let enroll = Enroll { state: api.state.clone(), endpoint: "localhost:8883".to_owned() };
+    let enroll = Enroll {
+        state: api.state.clone(),
+        endpoint: "localhost:8883".to_owned(),
+        authority_pem: api.state.issuer.certificate().pem.clone(),
+    };
     (api, enroll)
 }
 
