@@ -2,22 +2,18 @@
 
 use std::io::{Cursor, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use axum::http::Method;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
+use crate::client::{self, Door, Stream, publish_frame};
 use crate::say;
-use crate::server::Server;
+use crate::server::{Registered, Server, allow_all};
 
 const ARN: &str = "arn:aws:iot:us-east-1:123456789012";
 const ROLE: &str = "arn:aws:iam::123456789012:role/bench";
@@ -77,11 +73,11 @@ fn print(what: &str, mut times: Vec<Duration>) {
 async fn prepare(server: &Server) -> Result<()> {
     let deny = json!({"Version": "2012-10-17", "Statement": [
         {"Effect": "Deny", "Action": "iot:*", "Resource": "*"}]});
-    policy(server, "DenyAll", &deny).await?;
+    server.policy("DenyAll", &deny).await?;
     let group = server.call("iot", "POST /thing-groups/Isolated", json!({})).await?;
     let target = json!({"target": group["thingGroupArn"]});
     server.call("iot", "PUT /target-policies/DenyAll", target).await?;
-    policy(server, "AllowAll", &allow_all()).await?;
+    server.policy("AllowAll", &allow_all()).await?;
 
     let xml = server.api.query("sns", "CreateTopic", &[("Name", "Bad")]).await?;
     let topic = picket::client::xml_text(&xml, "TopicArn")?.to_owned();
@@ -131,16 +127,6 @@ async fn prepare(server: &Server) -> Result<()> {
     server.call("iot", &attach, Value::Null).await.map(drop)
 }
 
-fn allow_all() -> Value {
-    json!({"Version": "2012-10-17", "Statement": [
-        {"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]})
-}
-
-async fn policy(server: &Server, name: &str, document: &Value) -> Result<()> {
-    let body = json!({"policyDocument": document.to_string()});
-    server.call("iot", &format!("POST /policies/{name}"), body).await.map(drop)
-}
-
 async fn through_function(server: &Server, name: &str) -> Result<Duration> {
     let mut device = connect(server, name, "AllowAll").await?;
     // A message that is fine, so that the measured one is not the connection's first.
@@ -152,7 +138,7 @@ async fn through_function(server: &Server, name: &str) -> Result<Duration> {
 }
 
 async fn policy_change(server: &Server, name: &str) -> Result<Duration> {
-    policy(server, name, &allow_all()).await?;
+    server.policy(name, &allow_all()).await?;
     let device = connect(server, name, name).await?;
     let deny = json!({"Version": "2012-10-17", "Statement": [
         {"Effect": "Deny", "Action": "iot:Connect", "Resource": "*"}]});
@@ -169,57 +155,25 @@ async fn policy_change(server: &Server, name: &str) -> Result<Duration> {
 
 /// Registers a thing with a certificate under a policy and connects it with MQTT 3.1.1 over
 /// mutual TLS.
-async fn connect(server: &Server, name: &str, policy: &str) -> Result<TlsStream<TcpStream>> {
-    let key = rcgen::KeyPair::generate()?;
-    let request = rcgen::CertificateParams::default().serialize_request(&key)?.pem()?;
-    let body = json!({"certificateSigningRequest": request});
-    let made = server.call("iot", "POST /certificates?setAsActive=true", body).await?;
-    let arn = made["certificateArn"].as_str().context("the certificate has no ARN")?;
+async fn connect(server: &Server, name: &str, policy: &str) -> Result<Box<dyn Stream>> {
+    let Registered { arn, certificate_pem, key_pem } = server.certificate(policy).await?;
     server.call("iot", &format!("POST /things/{name}"), json!({})).await?;
-    let target = json!({"target": arn});
-    server.call("iot", &format!("PUT /target-policies/{policy}"), target).await?;
     let path = format!("/things/{name}/principals");
-    server.api.with_header(Method::PUT, &path, "x-amzn-principal", arn).await?;
-
-    let pem = made["certificatePem"].as_str().context("there is no certificate")?;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(&server.ca_pem()?)?)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(
-            vec![CertificateDer::from_pem_slice(pem.as_bytes())?],
-            PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes())?,
-        )?;
-    let stream = TcpStream::connect(server.address("mqtts")?).await?;
-    stream.set_nodelay(true)?;
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let mut stream = connector.connect(ServerName::try_from("localhost")?, stream).await?;
-
-    let mut packet = vec![0x10, 12 + u8::try_from(name.len())?, 0, 4];
-    packet.extend_from_slice(b"MQTT\x04\x02\x00\x3c\x00");
-    packet.push(u8::try_from(name.len())?);
-    packet.extend_from_slice(name.as_bytes());
-    stream.write_all(&packet).await?;
-    let mut answer = [0; 4];
-    stream.read_exact(&mut answer).await?;
-    ensure!(answer == [0x20, 2, 0, 0], "CONNECT was refused: {answer:?}");
-    Ok(stream)
+    server.api.with_header(Method::PUT, &path, "x-amzn-principal", &arn).await?;
+    let tls = client::tls(&server.ca_pem()?, &certificate_pem, &key_pem)?;
+    Door { address: server.address("mqtts")?, tls: Some(tls) }.connect(name).await
 }
 
 /// Publishes at QoS 0.
-async fn publish(device: &mut TlsStream<TcpStream>, payload_bytes: usize) -> Result<()> {
-    let length = 3 + payload_bytes;
-    let mut packet = vec![0x30, (length % 0x80) as u8 | 0x80, (length / 0x80) as u8, 0, 1, b't'];
-    packet.resize(packet.len() + payload_bytes, b'x');
+async fn publish(device: &mut dyn Stream, payload_bytes: usize) -> Result<()> {
+    let (packet, _) = publish_frame("t", 0, payload_bytes)?;
     device.write_all(&packet).await?;
     device.flush().await?;
     Ok(())
 }
 
 /// Waits until the server has closed the connection.
-async fn closed(mut device: TlsStream<TcpStream>) -> Result<()> {
+async fn closed(mut device: Box<dyn Stream>) -> Result<()> {
     let mut sink = [0; 1024];
     let reading = async {
         // An error is an end too: a server may close without TLS's goodbye.

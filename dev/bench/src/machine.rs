@@ -1,9 +1,12 @@
 //! What the figures were measured on, and what a process has used of it.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The machine in one line: processor, cores, memory, kernel.
 pub(crate) fn describe() -> String {
@@ -38,4 +41,46 @@ pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     // Linux counts in hundredths of a second on every architecture that Picket runs on.
     used.map(|ticks| Duration::from_millis(ticks * 10))
         .context("the kernel's figures are unreadable")
+}
+
+/// Memory of a process, in bytes: its own, and its share of what it has in common with others.
+/// Buffers of sockets are the kernel's and not in it.
+///
+/// # Errors
+/// When the process is gone or the kernel does not tell.
+pub(crate) fn memory_bytes(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+        .with_context(|| format!("process {pid} is gone"))?;
+    let kib = text.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB"));
+    let kib: u64 = kib.context("the kernel's figures are unreadable")?.parse()?;
+    Ok(kib * 1024)
+}
+
+/// What else the machine was doing: the average of runnable tasks over one minute, before the run.
+pub(crate) fn load() -> String {
+    let loadavg = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    loadavg.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// The first line that a program prints when asked for its version.
+///
+/// # Errors
+/// When it cannot be started.
+pub(crate) fn first_line(program: &Path, option: &str) -> Result<String> {
+    // mosquitto has no such option, says its version with its help, and calls that a failure.
+    let output = Command::new(program)
+        .arg(option)
+        .output()
+        .with_context(|| format!("{} cannot be started; install it", program.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// Lets this process, and those that it starts from now on, open as many files as it may.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn raise_open_files() -> Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }

@@ -1,11 +1,13 @@
 //! Benchmarks, with figures printed as measured: of the whole program with real processes and real
-//! clients, of the agent, and of the detection engine by itself.
+//! clients, of the broker beside mosquitto, of the agent, and of the detection engine by itself.
 //!
-//! `cargo xtask bench line`, `agent` or `engine` builds what is measured and runs this. Nothing is
+//! `cargo xtask bench line`, `broker`, `agent` or `engine` builds what is measured and runs this. Nothing is
 //! asserted: a figure is for people, who compare it with those in docs/performance.md.
 
 mod agent;
 mod broker;
+mod brokers;
+mod client;
 mod engine;
 mod line;
 mod load;
@@ -19,8 +21,10 @@ use clap::Parser;
 /// Measures a build of Picket.
 #[derive(Debug, Parser)]
 enum Bench {
-    /// The main line, and messages per second beside mosquitto.
+    /// The main line: from a bad message to the closed connection.
     Line(Line),
+    /// The broker beside mosquitto.
+    Broker(Broker),
     /// The agent beside the AWS Python agent.
     Agent(Agent),
     /// The detection engine, on one core.
@@ -37,17 +41,32 @@ struct Line {
     #[arg(long, value_name = "FILE")]
     picket: PathBuf,
 
-    /// The broker to compare with.
-    #[arg(long, value_name = "FILE", default_value = "mosquitto")]
-    mosquitto: PathBuf,
-
     /// Devices that are cut off, one after the other.
     #[arg(long, default_value_t = 200)]
     devices: usize,
+}
 
-    /// Seconds that each throughput figure is measured for.
-    #[arg(long, default_value_t = 5)]
-    seconds: u64,
+#[derive(Debug, clap::Args)]
+struct Broker {
+    /// The program under test.
+    #[arg(long, value_name = "FILE")]
+    picket: PathBuf,
+
+    /// The broker to compare with.
+    #[arg(long, value_name = "FILE")]
+    mosquitto: PathBuf,
+
+    /// Look once and briefly.
+    #[arg(long)]
+    quick: bool,
+
+    /// What deciding and counting one message cost by themselves, in nanoseconds.
+    #[arg(long, value_name = "DECIDING,COUNTING", value_parser = apart)]
+    apart: Option<broker::Apart>,
+
+    /// Only what has all of these words in its name: throughput, shares, idle, stalled; plain, tls;
+    /// window100, window4, window1; qos0, qos1; fan-in, pairs; x8, x50, x100.
+    words: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,19 +87,27 @@ struct Agent {
 fn main() -> anyhow::Result<()> {
     let bench = Bench::parse();
     say(&format!("machine: {}", machine::describe()));
-    say(&format!("date:    {}", jiff::Timestamp::now()));
+    say(&format!("date:    {}, load {}", jiff::Timestamp::now(), machine::load()));
     let runtime = tokio::runtime::Runtime::new()?;
     match bench {
-        Bench::Line(Line { picket, mosquitto, devices, seconds }) => runtime.block_on(async {
-            line::run(&picket, devices).await?;
-            broker::run(&picket, &mosquitto, std::time::Duration::from_secs(seconds)).await
-        }),
+        Bench::Line(Line { picket, devices }) => runtime.block_on(line::run(&picket, devices)),
+        Bench::Broker(Broker { picket, mosquitto, quick, apart, words }) => {
+            let programs = brokers::Programs { picket, mosquitto };
+            let plan = broker::Plan { programs, words, is_quick: quick, apart };
+            runtime.block_on(broker::run(&plan))
+        }
         Bench::Agent(Agent { picket, agent, python }) => {
             let programs = agent::Programs { picket: &picket, agent: &agent, python: &python };
             runtime.block_on(agent::run(&programs))
         }
         Bench::Engine { devices } => engine::run(devices),
     }
+}
+
+fn apart(text: &str) -> Result<broker::Apart, String> {
+    let number = |text: &str| text.parse::<f64>().map_err(|error| error.to_string());
+    let (deciding, counting) = text.split_once(',').ok_or("two numbers are needed")?;
+    Ok(broker::Apart { deciding_ns: number(deciding)?, counting_ns: number(counting)? })
 }
 
 #[expect(clippy::print_stdout, reason = "figures are what this program is for")]

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use axum::http::Method;
 use picket::client::ApiClient;
 use picket_api::sigv4::Signer;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -20,6 +20,16 @@ pub(crate) struct Server {
     endpoints: Value,
     /// Calls its API with the administrator's key.
     pub(crate) api: ApiClient,
+}
+
+/// A certificate that is registered and active.
+pub(crate) struct Registered {
+    /// Its ARN.
+    pub(crate) arn: String,
+    /// What a client shows.
+    pub(crate) certificate_pem: String,
+    /// What only the client has.
+    pub(crate) key_pem: String,
 }
 
 impl Server {
@@ -64,11 +74,38 @@ impl Server {
         Ok(std::fs::read(self.folder.path().join("data/ca.pem"))?)
     }
 
+    /// Makes a policy.
+    pub(crate) async fn policy(&self, name: &str, document: &Value) -> Result<()> {
+        let body = json!({"policyDocument": document.to_string()});
+        self.call("iot", &format!("POST /policies/{name}"), body).await.map(drop)
+    }
+
+    /// Registers a P-256 key's certificate under a policy.
+    pub(crate) async fn certificate(&self, policy: &str) -> Result<Registered> {
+        let key = rcgen::KeyPair::generate()?;
+        let request = rcgen::CertificateParams::default().serialize_request(&key)?.pem()?;
+        let body = json!({"certificateSigningRequest": request});
+        let made = self.call("iot", "POST /certificates?setAsActive=true", body).await?;
+        let text = |field: &str| {
+            made[field].as_str().map(str::to_owned).with_context(|| format!("there is no {field}"))
+        };
+        let (arn, certificate_pem) = (text("certificateArn")?, text("certificatePem")?);
+        let target = json!({"target": arn});
+        self.call("iot", &format!("PUT /target-policies/{policy}"), target).await?;
+        Ok(Registered { arn, certificate_pem, key_pem: key.serialize_pem() })
+    }
+
     /// Calls an operation given as `METHOD /path`.
     pub(crate) async fn call(&self, service: &str, line: &str, body: Value) -> Result<Value> {
         let (method, path) = line.split_once(' ').context("a call is a method and a path")?;
         self.api.json(service, method.parse::<Method>()?, path, &body).await
     }
+}
+
+/// The policy document that allows everything.
+pub(crate) fn allow_all() -> Value {
+    json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]})
 }
 
 fn address(endpoints: &Value, kind: &str) -> Result<SocketAddr> {

@@ -7,15 +7,22 @@ use anyhow::{Context, Result};
 use crate::agent::Toolchain;
 use crate::peers;
 use crate::repo::{Repo, cargo};
-use crate::shell::{run as run_command, step};
+use crate::shell::{output, run as run_command, step, which};
 
 /// What to measure.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum BenchCommand {
-    /// The main line: from a bad message to the closed connection, and messages per second beside
-    /// mosquitto.
+    /// The main line: from a bad message to the closed connection.
     Line {
-        /// Handed to the benchmark: `--devices N`, `--seconds N`.
+        /// Handed to the benchmark: `--devices N`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// The broker beside mosquitto: messages per CPU second, what deciding and counting cost, idle
+    /// connections, subscribers that do not read.
+    Broker {
+        /// Handed to the benchmark: `--quick`, and words that choose what is measured (`throughput`,
+        /// `shares`, `idle`, `stalled`, `plain`, `tls`, `window1`, `qos0`, `fan-in`, ...).
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -43,6 +50,19 @@ pub(crate) fn run(repo: &Repo, what: &BenchCommand) -> Result<()> {
             step("build", || build(&both))?;
             run_command(Command::new(bench).args(["line", "--picket"]).arg(picket).args(args))
         }
+        BenchCommand::Broker { args } => {
+            let mosquitto = which("mosquitto").context(
+                "mosquitto is missing: install the package (Debian and Ubuntu: `sudo apt-get install mosquitto`)",
+            )?;
+            step("build", || build(&both))?;
+            let mut command = Command::new(bench);
+            command.args(["broker", "--picket"]).arg(picket).arg("--mosquitto").arg(mosquitto);
+            if wants_shares(args) {
+                let apart = step("measure what deciding and counting cost", || apart(repo))?;
+                command.args(["--apart", &apart]);
+            }
+            run_command(command.args(args))
+        }
         BenchCommand::Agent => {
             let peers = step("find the peers", || peers::ready(repo))?;
             let target =
@@ -61,4 +81,19 @@ pub(crate) fn run(repo: &Repo, what: &BenchCommand) -> Result<()> {
             run_command(Command::new(bench).arg("engine").args(args))
         }
     }
+}
+
+/// Whether the arguments leave the shares in.
+fn wants_shares(args: &[String]) -> bool {
+    !["throughput", "idle", "stalled"].iter().any(|other| args.iter().any(|arg| arg == other))
+}
+
+/// What deciding and counting a message cost by themselves: two numbers of nanoseconds.
+fn apart(repo: &Repo) -> Result<String> {
+    let mut test = cargo();
+    test.current_dir(&repo.root).args(["test", "--release", "--quiet", "-p", "picket-broker"]);
+    test.args(["--lib", "measure", "--", "--ignored", "--nocapture"]);
+    let printed = output(&mut test)?;
+    let figures = printed.lines().find_map(|line| line.strip_prefix("apart "));
+    figures.map(str::to_owned).context("the measurement printed no figures")
 }

@@ -49,6 +49,8 @@ mod subscribe;
 mod withheld;
 
 #[cfg(test)]
+mod measure;
+#[cfg(test)]
 mod tests;
 
 /// Time for the last words. The session is over by then; only the socket waits.

@@ -20,7 +20,7 @@ use crate::ports::{Directory, Rights, Unavailable};
 use crate::wire::OUTPUT_HIGH_BYTES;
 
 /// Everybody may do everything.
-struct Open;
+pub(super) struct Open;
 
 impl Directory for Open {
     fn certificate(&self, _: &CertificateId) -> Result<Option<Certificate>, Unavailable> {

@@ -1,0 +1,75 @@
+//! What deciding and counting cost: with and without a profile that watches every device, and as a
+//! share of all that a message costs.
+
+use anyhow::Result;
+
+use super::{PAYLOAD_BYTES, Plan, shape_word, throughput};
+use crate::brokers::{Broker, Kind, Transport};
+use crate::load::{Load, Shape};
+use crate::say;
+
+/// What one message costs to decide and to count on its way in and out, in nanoseconds, measured
+/// apart from everything else.
+///
+/// Nobody can run the broker without its decisions, so they are measured by themselves: a test of
+/// the broker's does to the same values what a connection does with each message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Apart {
+    /// Deciding the publish and the delivery.
+    pub(crate) deciding_ns: f64,
+    /// Counting both for Detect.
+    pub(crate) counting_ns: f64,
+}
+
+/// Deciding and counting together are to be at most this share of a message's cost, in percent.
+const AIM_PERCENT: f64 = 10.0;
+
+/// Measures the loads with many messages per wake-up, where a share is largest. Gives their number.
+pub(super) async fn run(plan: &Plan) -> Result<usize> {
+    let loads: Vec<(String, Load)> =
+        loads().into_iter().filter(|(name, _)| plan.wants(name)).collect();
+    if loads.is_empty() {
+        return Ok(0);
+    }
+    say("\nshares: window 100, plain TCP; nanoseconds of the broker's processor time per message");
+    if let Some(Apart { deciding_ns, counting_ns }) = plan.apart {
+        say(&format!("  apart: deciding {deciding_ns:.1} ns, counting {counting_ns:.1} ns"));
+    }
+    say(&format!(
+        "{:<16} {:>13} {:>13} {:>12} {:>22}",
+        "", "all watched", "none watched", "watching", "deciding and counting"
+    ));
+    let watching = Broker::start(Kind::Picket { is_watching: true }, &plan.programs).await?;
+    let without = Broker::start(Kind::Picket { is_watching: false }, &plan.programs).await?;
+    for (name, load) in &loads {
+        let turns =
+            throughput::compare(plan, load, Transport::Plain, [&watching, &without]).await?;
+        let [with_ns, without_ns] = turns.map(|turn| 1e9 / turn.per_cpu_second);
+        let share = plan.apart.map_or_else(String::new, |apart| {
+            let percent = (apart.deciding_ns + apart.counting_ns) / with_ns * 100.0;
+            let verdict = if percent <= AIM_PERCENT { "holds" } else { "missed" };
+            format!("{percent:>12.1} % {verdict}")
+        });
+        say(&format!(
+            "{:<16} {with_ns:>10.0} ns {without_ns:>10.0} ns {:>10.1} % {share:>22}",
+            name.trim_start_matches("shares "),
+            (with_ns - without_ns) / with_ns * 100.0,
+        ));
+    }
+    if plan.apart.is_some() {
+        say(&format!("aim: at most {AIM_PERCENT} % together"));
+    }
+    Ok(loads.len())
+}
+
+fn loads() -> Vec<(String, Load)> {
+    let mut loads = Vec::new();
+    for qos in [0, 1] {
+        for shape in [Shape::FanIn, Shape::Pairs] {
+            let name = format!("shares qos{qos} {}", shape_word(shape));
+            let payload_bytes = PAYLOAD_BYTES;
+            loads.push((name, Load { shape, publishers: 8, qos, window: 100, payload_bytes }));
+        }
+    }
+    loads
+}
