@@ -14,14 +14,15 @@
 //! INVARIANT (no idle wake-up): a session is told of new access only if its access is different.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use picket_model::{Account, Change, ClientId, DeviceName, ThingName};
 use picket_policy::{Action, ConnectionFacts, Decision, Permissions};
-use tokio::sync::watch;
 use tracing::warn;
 
+use crate::bell::Bell;
 use crate::ports::{Directory, Principal, Rights, Unavailable};
 use crate::revocation::{IssuedAs, Revocations};
 
@@ -103,7 +104,8 @@ struct RecentChanges {
 /// A live session, and what its rights follow from.
 struct Live {
     entry: Arc<Entry>,
-    depends_on: BTreeSet<Change>,
+    /// Sorted.
+    depends_on: Box<[Change]>,
 }
 
 /// One session.
@@ -113,7 +115,11 @@ struct Entry {
     client: ClientId,
     errand: Errand,
     issued_as: Option<IssuedAs>,
-    sender: watch::Sender<Arc<Access>>,
+    current: ArcSwap<Access>,
+    /// Of `current`, and set after it.
+    version: AtomicU64,
+    /// Rung after both.
+    bell: OnceLock<Arc<Bell>>,
     /// Held while the session's rights are read and handed on, so that two changes at once cannot
     /// overtake each other.
     facts: Mutex<ConnectionFacts>,
@@ -123,7 +129,8 @@ struct Entry {
 /// one takes the session out of the book.
 #[derive(Clone)]
 pub struct AccessWatch {
-    receiver: watch::Receiver<Arc<Access>>,
+    /// The version that was last seen here.
+    seen: u64,
     registration: Arc<Registration>,
 }
 
@@ -227,23 +234,30 @@ impl AccessBook {
             allows_anything: false,
             permissions: Permissions::none(),
         };
-        let (sender, receiver) = watch::channel(Arc::new(nothing));
         let entry = {
             let mut inner = self.lock();
             inner.next_session += 1;
             let id = inner.next_session;
-            let facts = Mutex::new(facts);
-            let entry = Entry { id, principal, client, errand, issued_as, sender, facts };
-            let entry = Arc::new(entry);
-            let live = Live { entry: Arc::clone(&entry), depends_on: BTreeSet::new() };
+            let entry = Arc::new(Entry {
+                id,
+                principal,
+                client,
+                errand,
+                issued_as,
+                current: ArcSwap::from_pointee(nothing),
+                version: AtomicU64::new(0),
+                bell: OnceLock::new(),
+                facts: Mutex::new(facts),
+            });
+            let live = Live { entry: Arc::clone(&entry), depends_on: Box::default() };
             inner.sessions.insert(id, live);
             entry
         };
         // From here on the watch takes the session out again, whatever happens.
         let registration = Arc::new(Registration { book: Arc::clone(self), entry });
-        let mut watch = AccessWatch { receiver, registration };
+        let mut watch = AccessWatch { seen: 0, registration };
         self.read_again(&watch.registration.entry);
-        watch.receiver.mark_unchanged();
+        watch.see();
         watch
     }
 
@@ -314,7 +328,7 @@ impl AccessBook {
     fn read_again(&self, entry: &Entry) {
         let mut facts = lock(&entry.facts);
         let rights = self.read_settled(entry);
-        let before = Arc::clone(&entry.sender.borrow());
+        let before = entry.current.load_full();
         let after = match rights {
             Ok(rights) => self.access(entry, &before, &mut facts, rights),
             Err(unavailable) => {
@@ -330,7 +344,11 @@ impl AccessBook {
         // INVARIANT (no idle wake-up): kept here. `after` still has the version of `before`.
         if before.version == 0 || after != *before {
             let version = self.lock().new_version();
-            entry.sender.send_replace(Arc::new(Access { version, ..after }));
+            entry.current.store(Arc::new(Access { version, ..after }));
+            entry.version.store(version, Ordering::Release);
+            if let Some(bell) = entry.bell.get() {
+                bell.ring();
+            }
         }
     }
 
@@ -430,9 +448,10 @@ impl Inner {
     /// Notes what a session's rights follow from now. A session that is gone follows from nothing.
     fn watch_for(&mut self, id: u64, depends_on: &BTreeSet<Change>) {
         let Some(live) = self.sessions.get_mut(&id) else { return };
-        let before = std::mem::replace(&mut live.depends_on, depends_on.clone());
-        self.forget(id, before.difference(depends_on));
-        for new in depends_on.difference(&before) {
+        let now = depends_on.iter().cloned().collect();
+        let before = std::mem::replace(&mut live.depends_on, now);
+        self.forget(id, before.iter().filter(|noun| !depends_on.contains(noun)));
+        for new in depends_on.iter().filter(|noun| before.binary_search(noun).is_err()) {
             self.by_change.entry(new.clone()).or_default().insert(id);
         }
     }
@@ -505,25 +524,27 @@ impl RecentChanges {
 }
 
 impl AccessWatch {
-    /// The access in force. Cheap: one lock that only this session and its changes take.
+    /// The access in force.
     pub fn get(&self) -> Arc<Access> {
-        Arc::clone(&self.receiver.borrow())
+        self.registration.entry.current.load_full()
     }
 
-    /// Whether the access is another than the one last seen by [`AccessWatch::changed`]. Costs one
+    /// Has a bell rung from here on whenever the access is another. The first one given stays.
+    pub(crate) fn ring(&self, bell: &Arc<Bell>) {
+        self.registration.entry.bell.get_or_init(|| Arc::clone(bell));
+    }
+
+    /// Whether the access is another than the one last seen by [`AccessWatch::see`]. Costs one
     /// atomic read: cheap enough to ask with every message.
     pub fn has_changed(&self) -> bool {
-        self.receiver.has_changed().unwrap_or(false)
+        self.registration.entry.version.load(Ordering::Acquire) != self.seen
     }
 
-    /// Waits until the access is another than the one last seen here, and gives it.
-    ///
-    /// Safe to drop and call again: nothing is missed.
-    pub async fn changed(&mut self) -> Arc<Access> {
-        // The sender lives in `entry`, so it cannot be gone.
-        let changed = self.receiver.changed().await;
-        debug_assert!(changed.is_ok());
-        Arc::clone(&self.receiver.borrow_and_update())
+    /// The access in force, noted as seen.
+    pub fn see(&mut self) -> Arc<Access> {
+        let access = self.get();
+        self.seen = access.version;
+        access
     }
 }
 

@@ -4,6 +4,7 @@
 //! Rights come first. Every turn of the loop begins with them, they are looked at again between
 //! packets, and nothing is taken in or handed out under rights that were replaced.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +18,6 @@ use picket_mqtt::session::{NotResent, Output, Session, packet_bytes_max};
 use picket_mqtt::{Delivery, TopicLimits};
 use picket_policy::Action;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 use tokio::time::Sleep;
 use tracing::{debug, info, warn};
 
@@ -32,7 +32,7 @@ use crate::ports::Principal;
 use crate::presence::Presence;
 use crate::reports::{self, Arrived, DenialPace, Judged};
 use crate::retained::ClientOwner;
-use crate::sessions::{Kick, Lease};
+use crate::sessions::Lease;
 use crate::tally::{Flush, Tally};
 use crate::will::LastWill;
 use crate::wire::{OUTPUT_HIGH_BYTES, Turn, Wire};
@@ -59,6 +59,12 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// The longest that a client is held up, in milliseconds, because a subscriber of its messages has
 /// no room. Long enough for a busy subscriber's turn to come, and not felt by anybody.
 const HOLD_MS: i64 = 20;
+
+thread_local! {
+    /// The memory of a turn's outputs and deliveries. Shared by the connections of a thread: one that
+    /// is idle holds none.
+    static SPARE: Cell<(Vec<Output>, Vec<Delivery>)> = const { Cell::new((Vec::new(), Vec::new())) };
+}
 
 /// A session's connection.
 pub(crate) struct Connection<IO> {
@@ -93,7 +99,7 @@ pub(crate) struct Connection<IO> {
     now: Timestamp,
     /// This turn's moment, for data.
     at: Timestamp,
-    /// Empty between turns; kept for their memory.
+    /// Empty between turns, when their memory is [`SPARE`].
     out: Vec<Output>,
     batch: Vec<Delivery>,
     counts: Counts,
@@ -168,6 +174,7 @@ impl<IO> Connection<IO> {
             connack,
             written_down,
         } = beginning;
+        watch.ring(&lease.mailbox.bell);
         let wires = shared.tripwires.wires(&access.device);
         let slices = Arc::clone(&shared.slices.current());
         let mut connection = Self {
@@ -301,10 +308,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             self.now = self.shared.monotonic.now();
             self.at = (self.shared.clock)();
             if self.watch.has_changed() {
-                let access = self.watch.changed().await;
+                let access = self.watch.see();
                 if let Err(close) = self.decide_again(access) {
                     return close;
                 }
+            }
+            if let Some(kick) = self.lease.kicked() {
+                return Close::Kicked(kick);
             }
             if self.expires_at.is_some_and(|end| end <= self.at) {
                 let why = "its certificate has expired".to_owned();
@@ -326,7 +336,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             self.encode();
             self.count();
             if self.flush_now || self.tally.due().is_some_and(|due| due <= self.at) {
-                self.flush().await;
+                // In a box of its own: once a second at most, and the connection is smaller for it.
+                Box::pin(self.flush()).await;
             }
             if let Some(arrived) = self.arrived.take() {
                 // In a box of its own: few connections report, and seldom.
@@ -341,23 +352,20 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             let is_congested = self.is_congested();
             let reads = !is_congested && self.held.is_none() && intake != Intake::Full;
             let tells_written = tells_written || self.wire.is_congested();
+            SPARE.set((std::mem::take(&mut self.out), std::mem::take(&mut self.batch)));
             tokio::select! {
                 biased;
-                access = self.watch.changed() => {
-                    if let Err(close) = self.decide_again(access) {
-                        return close;
-                    }
-                }
-                kick = kicked(&mut self.lease.kick) => return Close::Kicked(kick),
+                // Other rights, a kick, mail: the next turn looks for each.
+                () = self.lease.mailbox.bell.rung() => {}
                 turn = self.wire.turn(reads, tells_written) => match turn {
                     Ok(Turn::Read | Turn::Written) => {}
                     Ok(Turn::Closed) => return Close::Lost("closed by the peer".to_owned()),
                     Err(error) => return Close::Lost(error.to_string()),
                 },
-                () = self.lease.mailbox.mail() => {}
                 () = room(self.held.as_ref()) => {}
                 () = timer.as_mut() => {}
             }
+            (self.out, self.batch) = SPARE.take();
         }
     }
 
@@ -571,19 +579,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         // The client id is free from here on.
         drop(self.lease);
         self.wire.close(FAREWELL).await;
-    }
-}
-
-/// Waits until somebody wants the connection gone.
-async fn kicked(kick: &mut watch::Receiver<Option<Kick>>) -> Kick {
-    loop {
-        if let Some(kick) = *kick.borrow_and_update() {
-            return kick;
-        }
-        if kick.changed().await.is_err() {
-            // Nobody is left who could want it.
-            std::future::pending::<()>().await;
-        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod access;
 mod admission;
 mod asks;
 mod authorize;
+mod bell;
 mod bringing;
 pub mod broker;
 mod budget;

@@ -14,6 +14,7 @@ use picket_mqtt::{Delivery, QoS};
 use tokio::sync::Notify;
 
 use crate::asks::Asks;
+use crate::bell::Bell;
 use crate::broker::Shared;
 use crate::budget::{Budget, Reservation};
 use crate::journal::{Journal, Ticket};
@@ -29,8 +30,9 @@ pub(crate) struct Mailbox {
     pub(crate) session: SessionKey,
     /// What the connection is asked from outside.
     pub(crate) asks: Asks,
+    /// Wakes the session's connection, if it has one.
+    pub(crate) bell: Arc<Bell>,
     inner: Mutex<Inner>,
-    mail: Notify,
     /// Whether the client is connected. Read without the lock to choose among a group's members.
     online: AtomicBool,
     /// Whether publishers are to wait. Written under the lock.
@@ -101,7 +103,7 @@ impl Mailbox {
             asks: Asks::new(),
             inner: Mutex::new(inner),
             budget,
-            mail: Notify::new(),
+            bell: Arc::default(),
             online: AtomicBool::new(true),
             crowded: AtomicBool::new(false),
             has_room: Notify::new(),
@@ -182,7 +184,7 @@ impl Mailbox {
         drop(inner);
         match posted {
             Err(QueueFull) => return Posted::Full,
-            Ok(()) if was_empty => self.mail.notify_one(),
+            Ok(()) if was_empty => self.bell.ring(),
             Ok(()) => {}
         }
         if crowds { Posted::Crowds(kept) } else { Posted::Waits(kept) }
@@ -250,15 +252,10 @@ impl Mailbox {
         }
     }
 
-    /// Waits for a delivery into the empty mailbox. May return without one.
-    pub(crate) async fn mail(&self) {
-        self.mail.notified().await;
-    }
-
     /// Wakes the session as if there were mail: it was asked something, or what it waits for is on the
     /// disk.
     pub(crate) fn wake(&self) {
-        self.mail.notify_one();
+        self.bell.ring();
     }
 
     /// Whether the client is connected.

@@ -101,10 +101,8 @@ impl Broker {
     /// is kept for it. An absent one loses its session, or its will that waits, if that is asked for.
     pub async fn dismiss(&self, client: &ClientId, dismissal: Dismissal) -> bool {
         let shared = &self.shared;
-        if let Some(mut over) = shared.sessions.kick(client, Kick::Operator(dismissal)) {
-            // An error says that the sender is gone, which is what is waited for.
-            let gone = async { while over.changed().await.is_ok() {} };
-            let _ = tokio::time::timeout(PATIENCE, gone).await;
+        if let Some(live) = shared.sessions.kick(client, Kick::Operator(dismissal)) {
+            let _ = tokio::time::timeout(PATIENCE, live.gone()).await;
             return true;
         }
         let session = match dismissal.ends_session {

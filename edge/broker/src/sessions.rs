@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use picket_model::{ClientId, Timestamp};
 use picket_mqtt::session::{KeptSession, SessionState};
 use picket_mqtt::{QoS, TopicFilter};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
 use crate::bringing::Bringing;
@@ -42,17 +42,18 @@ struct Inner {
 
 #[derive(Debug)]
 enum Slot {
-    Live(Live),
+    Live(Arc<Live>),
     Kept(Box<Kept>),
 }
 
 /// A session with a connection.
 #[derive(Debug)]
-struct Live {
+pub(crate) struct Live {
     mailbox: Arc<Mailbox>,
-    kick: watch::Sender<Option<Kick>>,
-    /// Closed when the connection has given the client id back.
-    over: watch::Receiver<()>,
+    /// Why it has to go. The first reason counts.
+    kick: OnceLock<Kick>,
+    /// Has no permits, and is closed when the connection has given the client id back.
+    over: Semaphore,
 }
 
 /// A session without one.
@@ -85,12 +86,10 @@ pub(crate) struct Lease {
     pub(crate) subscriptions: Subscriptions,
     /// The retained messages that new subscriptions are still to be brought.
     pub(crate) bringing: Bringing,
-    pub(crate) kick: watch::Receiver<Option<Kick>>,
-    keep: Option<(KeptSession, Principal)>,
+    live: Arc<Live>,
+    keep: Option<Box<(KeptSession, Principal)>>,
     /// Among the sessions that may outlive their connections.
     place: Option<OwnedSemaphorePermit>,
-    /// Dropped last, when the client id is free.
-    _over: watch::Sender<()>,
 }
 
 /// As many sessions as are allowed may outlive their connections already.
@@ -134,13 +133,12 @@ impl Sessions {
         live.map(|(client, _)| client.clone()).collect()
     }
 
-    /// Makes a connection go; gives what closes when it has given the client id back. `None` if there
-    /// is none of that client.
-    pub(crate) fn kick(&self, client: &ClientId, kick: Kick) -> Option<watch::Receiver<()>> {
+    /// Makes a connection go, and gives it to wait for its end. `None` if there is none of that client.
+    pub(crate) fn kick(&self, client: &ClientId, kick: Kick) -> Option<Arc<Live>> {
         match self.lock().slots.get(client) {
             Some(Slot::Live(live)) => {
-                live.kick.send_replace(Some(kick));
-                Some(live.over.clone())
+                live.kick(kick);
+                Some(Arc::clone(live))
             }
             Some(Slot::Kept(_)) | None => None,
         }
@@ -191,7 +189,7 @@ impl Sessions {
         inner.stopping = true;
         for slot in inner.slots.values() {
             if let Slot::Live(live) = slot {
-                live.kick.send_replace(Some(Kick::Stopping));
+                live.kick(Kick::Stopping);
             }
         }
     }
@@ -252,12 +250,12 @@ pub(crate) async fn claim(
     clean_start: bool,
 ) -> Claimed {
     loop {
-        let mut over = {
+        let live = {
             let mut inner = shared.sessions.lock();
             match inner.slots.get(client) {
                 Some(Slot::Live(live)) => {
-                    live.kick.send_replace(Some(Kick::TakenOver));
-                    live.over.clone()
+                    live.kick(Kick::TakenOver);
+                    Arc::clone(live)
                 }
                 Some(Slot::Kept(_)) | None => {
                     let kept = inner.take_kept(client);
@@ -275,8 +273,7 @@ pub(crate) async fn claim(
                 }
             }
         };
-        // An error says that the sender is gone, which is what is waited for.
-        while over.changed().await.is_ok() {}
+        live.gone().await;
     }
 }
 
@@ -304,22 +301,36 @@ impl Inner {
             }
         };
         mailbox.set_online(true);
-        let (kick, kicked) = watch::channel(self.stopping.then_some(Kick::Stopping));
-        let (over, is_over) = watch::channel(());
-        let live = Live { mailbox: Arc::clone(&mailbox), kick, over: is_over };
-        self.slots.insert(client.clone(), Slot::Live(live));
+        let (kick, over) = (OnceLock::new(), Semaphore::new(0));
+        let live = Arc::new(Live { mailbox: Arc::clone(&mailbox), kick, over });
+        if self.stopping {
+            live.kick(Kick::Stopping);
+        }
+        self.slots.insert(client.clone(), Slot::Live(Arc::clone(&live)));
         let lease = Lease {
             shared: Arc::clone(shared),
             client: client.clone(),
             mailbox,
             subscriptions,
             bringing,
-            kick: kicked,
+            live,
             keep: None,
             place,
-            _over: over,
         };
         Claimed { lease, state, resumed, ended: None, forgotten: Ticket::NOTHING }
+    }
+}
+
+impl Live {
+    fn kick(&self, kick: Kick) {
+        self.kick.get_or_init(|| kick);
+        self.mailbox.bell.ring();
+    }
+
+    /// Waits until the connection has given the client id back.
+    pub(crate) async fn gone(&self) {
+        // An error says that it is closed, which is what is waited for.
+        let _ = self.over.acquire().await;
     }
 }
 
@@ -403,6 +414,11 @@ impl Lease {
         ticket
     }
 
+    /// Why the connection has to go, if it has to. The mailbox's bell says when to look.
+    pub(crate) fn kicked(&self) -> Option<Kick> {
+        self.live.kick.get().copied()
+    }
+
     /// Finds a place for a session that is to outlive its connection, unless it has one from before.
     pub(crate) fn reserve_place(&mut self) -> Result<(), NoPlace> {
         if self.place.is_none() {
@@ -419,7 +435,7 @@ impl Lease {
 
     /// Says that the session is to be kept when the lease is dropped. It has a place reserved.
     pub(crate) fn keep(&mut self, session: KeptSession, principal: Principal) {
-        self.keep = Some((session, principal));
+        self.keep = Some(Box::new((session, principal)));
     }
 }
 
@@ -430,7 +446,8 @@ impl Drop for Lease {
         let mut inner = shared.sessions.lock();
         inner.slots.remove(&self.client);
         match self.keep.take().zip(self.place.take()) {
-            Some(((session, principal), place)) => {
+            Some((kept, place)) => {
+                let (session, principal) = *kept;
                 let key = (session.until, self.mailbox.session);
                 if let Some(journal) = self.mailbox.journal() {
                     let left_ms = session.until.millis_since(shared.monotonic.now());
@@ -458,5 +475,6 @@ impl Drop for Lease {
             }
         }
         shared.show_kept();
+        self.live.over.close();
     }
 }

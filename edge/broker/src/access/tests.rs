@@ -50,14 +50,14 @@ fn check(deeds: &[&str], expected: &[(&str, &str)]) {
     for (i, deed) in deeds.iter().enumerate() {
         if i == deeds.len() - 1 {
             for (_, watch) in &mut sessions {
-                watch.receiver.mark_unchanged();
+                watch.see();
             }
         }
         book.changed(&registry.take(deed));
     }
     let woken: Vec<(&str, String)> = sessions
         .iter()
-        .filter(|(_, watch)| watch.receiver.has_changed().unwrap())
+        .filter(|(_, watch)| watch.has_changed())
         .map(|(name, watch)| (*name, summary(&watch.get())))
         .collect();
     let expected: Vec<(&str, String)> =
@@ -79,7 +79,7 @@ fn a_session_begins_with_its_rights() {
             "guest publishes [data/x]"
         ]
     );
-    assert!(sessions.iter().all(|(_, watch)| !watch.receiver.has_changed().unwrap()));
+    assert!(sessions.iter().all(|(_, watch)| !watch.has_changed()));
     assert_eq!(sessions.each_ref().map(|(_, watch)| watch.get().registered), [true, true, false]);
 }
 
@@ -321,7 +321,12 @@ async fn a_waiting_session_is_woken() {
     let registry = Registry::new();
     let book = book(&registry);
     let mut watch = book.open(opening("A", "pump-1"));
-    let waiting = tokio::spawn(async move { summary(&*watch.changed().await) });
+    let bell = Arc::new(Bell::default());
+    watch.ring(&bell);
+    let waiting = tokio::spawn(async move {
+        bell.rung().await;
+        summary(&watch.see())
+    });
     tokio::task::spawn_blocking({
         let (registry, book) = (Arc::clone(&registry), Arc::clone(&book));
         move || book.changed(&registry.take("deactivate A"))
@@ -393,8 +398,8 @@ fn after_any_deeds_every_session_has_the_rights_of_the_registry() {
                 let is_ended = after.standing == Standing::NothingAllowed;
                 let now = Access { version: 0, ..Access::clone(&after) };
                 assert!(is_ended && !expected.allows_anything || now == expected, "{seed} {deed}");
-                let was_woken = watch.receiver.has_changed().unwrap();
-                watch.receiver.mark_unchanged();
+                let was_woken = watch.has_changed();
+                watch.see();
                 assert_eq!(was_woken, before != after, "{seed} {deed}");
                 let version = before.version;
                 assert_eq!(was_woken, *before != Access { version, ..now }, "{seed} {deed}");
