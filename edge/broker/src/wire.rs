@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -74,11 +74,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.output.has_remaining() {
-            let written = pin!(self.io.write_buf(&mut self.output)).poll(cx);
-            match written? {
+            match Pin::new(&mut self.io).poll_write(cx, &self.output)? {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(_) => self.unflushed = true,
+                Poll::Ready(n) => {
+                    self.output.advance(n);
+                    self.unflushed = true;
+                }
             }
         }
         give_back(&mut self.output);
