@@ -26,14 +26,79 @@ struct FilterNode<K, V> {
     /// The child of `+`.
     any: Option<Box<FilterNode<K, V>>>,
     /// Filters that end here.
-    here: BTreeMap<K, V>,
+    here: Entries<K, V>,
     /// Filters that end here with `#`.
-    below: BTreeMap<K, V>,
+    below: Entries<K, V>,
+}
+
+/// The values under one filter.
+///
+/// Most filters are one client's alone, and a tree takes as much memory for one value as for eleven.
+#[derive(Clone, Debug)]
+struct Entries<K, V> {
+    /// The one that was there first, as long as it is there.
+    first: Option<Box<(K, V)>>,
+    /// All others.
+    rest: BTreeMap<K, V>,
 }
 
 impl<K, V> Default for FilterNode<K, V> {
     fn default() -> Self {
-        Self { children: BTreeMap::new(), any: None, here: BTreeMap::new(), below: BTreeMap::new() }
+        let (here, below) = Default::default();
+        Self { children: BTreeMap::new(), any: None, here, below }
+    }
+}
+
+impl<K, V> Default for Entries<K, V> {
+    fn default() -> Self {
+        Self { first: None, rest: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord, V> Entries<K, V> {
+    fn is_empty(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
+    }
+
+    fn get(&self, key: &K) -> Option<&V> {
+        match self.first.as_deref() {
+            Some((first, value)) if first == key => Some(value),
+            _ => self.rest.get(key),
+        }
+    }
+
+    /// The value under a key, made if it is missing.
+    fn entry(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
+        if self.is_empty() {
+            return &mut self.first.insert(Box::new((key, make()))).1;
+        }
+        match self.first.as_deref_mut() {
+            Some((first, value)) if *first == key => value,
+            _ => self.rest.entry(key).or_insert_with(make),
+        }
+    }
+
+    /// Keeps a value; returns the one that it replaces.
+    fn insert(&mut self, key: K, value: V) -> Option<V> {
+        if self.is_empty() {
+            self.first = Some(Box::new((key, value)));
+            return None;
+        }
+        match self.first.as_deref_mut() {
+            Some((first, before)) if *first == key => Some(std::mem::replace(before, value)),
+            _ => self.rest.insert(key, value),
+        }
+    }
+
+    fn remove(&mut self, key: &K) -> Option<V> {
+        match self.first.take_if(|first| first.0 == *key) {
+            Some(first) => Some(first.1),
+            None => self.rest.remove(key),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.first.iter().map(|first| (&first.0, &first.1)).chain(&self.rest)
     }
 }
 
@@ -66,7 +131,7 @@ impl<K: Ord, V> FilterTrie<K, V> {
 
     /// Keeps a value; returns the one that it replaces.
     pub fn insert(&mut self, filter: &TopicFilter, key: K, value: V) -> Option<V> {
-        let replaced = self.entries_mut(filter).insert(key, value);
+        let replaced = self.root.descend(filter).insert(key, value);
         self.len += usize::from(replaced.is_none());
         replaced
     }
@@ -77,7 +142,7 @@ impl<K: Ord, V> FilterTrie<K, V> {
         V: Default,
     {
         let len = &mut self.len;
-        self.root.descend(filter).entry(key).or_insert_with(|| {
+        self.root.descend(filter).entry(key, || {
             *len += 1;
             V::default()
         })
@@ -94,10 +159,6 @@ impl<K: Ord, V> FilterTrie<K, V> {
             };
         }
         node.here.get(key)
-    }
-
-    fn entries_mut(&mut self, filter: &TopicFilter) -> &mut BTreeMap<K, V> {
-        self.root.descend(filter)
     }
 
     /// Forgets a value and returns it.
@@ -132,7 +193,7 @@ impl<K: Ord, V> FilterNode<K, V> {
     }
 
     /// The entries of a filter; the way to them is made.
-    fn descend(&mut self, filter: &TopicFilter) -> &mut BTreeMap<K, V> {
+    fn descend(&mut self, filter: &TopicFilter) -> &mut Entries<K, V> {
         let mut node = self;
         for level in filter.levels() {
             match level {

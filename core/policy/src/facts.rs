@@ -46,13 +46,39 @@ pub struct CertificateFacts {
     /// Its issuer's name.
     pub issuer: NameFacts,
     /// Other names of its subject.
-    pub subject_alternative: BTreeMap<AlternativeName, Vec<String>>,
+    pub subject_alternative: Names<AlternativeName>,
     /// Other names of its issuer.
-    pub issuer_alternative: BTreeMap<AlternativeName, Vec<String>>,
+    pub issuer_alternative: Names<AlternativeName>,
 }
 
-/// The attributes of a distinguished name, each with its values in the certificate's order.
-pub type NameFacts = BTreeMap<NameAttribute, Vec<String>>;
+/// Names by their kind, each with its values in the certificate's order.
+///
+/// Every connection keeps those of its certificate, nearly always a few that nobody asks for: so
+/// they take no more memory than they need, which a tree would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names<K>(Box<[(K, Box<[String]>)]>);
+
+/// The attributes of a distinguished name.
+pub type NameFacts = Names<NameAttribute>;
+
+impl<K: Ord> Names<K> {
+    /// The values of one kind.
+    pub fn get(&self, kind: &K) -> Option<&[String]> {
+        let at = self.0.binary_search_by(|(it, _)| it.cmp(kind)).ok()?;
+        self.0.get(at).map(|(_, values)| &**values)
+    }
+
+    /// All of them, sorted by kind.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &[String])> {
+        self.0.iter().map(|(kind, values)| (kind, &**values))
+    }
+}
+
+impl<K> From<BTreeMap<K, Vec<String>>> for Names<K> {
+    fn from(names: BTreeMap<K, Vec<String>>) -> Self {
+        Self(names.into_iter().map(|(kind, values)| (kind, values.into())).collect())
+    }
+}
 
 macro_rules! names {
     ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {

@@ -147,8 +147,8 @@ impl Asked {
 }
 
 impl Which {
-    fn of(self, values: Option<&Vec<String>>) -> &[String] {
-        let values = values.map_or(&[][..], Vec::as_slice);
+    fn of(self, values: Option<&[String]>) -> &[String] {
+        let values = values.unwrap_or_default();
         let seen = &values[..values.len().min(VALUES_MAX)];
         match self {
             Self::At(index) => seen.get(index..=index).unwrap_or_default(),

@@ -31,7 +31,7 @@ pub use document::Document;
 pub use error::PolicyError;
 pub use facts::{
     AlternativeName, CertificateFacts, ConnectAttributes, ConnectionFacts, NameAttribute,
-    NameFacts, ThingFacts,
+    NameFacts, Names, ThingFacts,
 };
 pub use permissions::{NamedDocument, Permissions};
 pub use report::Report;

@@ -302,7 +302,7 @@ impl AccessBook {
         let live: Vec<Arc<Entry>> =
             self.lock().sessions.values().map(|live| Arc::clone(&live.entry)).collect();
         for entry in live {
-            let was_revoked = entry.sender.borrow().standing == Standing::CertificateRevoked;
+            let was_revoked = entry.current.load().standing == Standing::CertificateRevoked;
             if was_revoked != self.is_revoked(&entry) {
                 self.read_again(&entry);
             }

@@ -82,6 +82,8 @@ pub(crate) fn bring(shared: &Shared, lease: &mut Lease, now: Timestamp) {
         }
         if is_last {
             bringing.runs.pop_front();
+            // Nearly all connections subscribe once: what that took is not kept.
+            bringing.runs.shrink_to_fit();
         }
     }
 }

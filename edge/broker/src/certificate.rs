@@ -93,8 +93,8 @@ impl PresentedCertificate {
                 serial_number: certificate.tbs_certificate.serial.to_string(),
                 subject: name_facts(certificate.subject()),
                 issuer: name_facts(certificate.issuer()),
-                subject_alternative,
-                issuer_alternative,
+                subject_alternative: subject_alternative.into(),
+                issuer_alternative: issuer_alternative.into(),
             },
             validity: Validity {
                 not_before: Timestamp::from_secs(validity.not_before.timestamp()),
@@ -140,14 +140,14 @@ pub(crate) fn read(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> 
 }
 
 fn name_facts(name: &X509Name<'_>) -> NameFacts {
-    let mut facts = NameFacts::new();
+    let mut facts: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for attribute in name.iter_attributes() {
         let known = name_attribute(&attribute.attr_type().to_id_string());
         if let (Some((attribute_name, _)), Ok(value)) = (known, attribute.as_str()) {
             facts.entry(attribute_name).or_default().push(value.to_owned());
         }
     }
-    facts
+    facts.into()
 }
 
 /// The attributes that policies know, by object identifier, and how a directory name abbreviates

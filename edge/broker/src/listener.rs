@@ -3,6 +3,7 @@
 //! [MQTT-4.2-1].
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,13 +102,25 @@ fn accept(shared: &Arc<Shared>, stream: TcpStream, address: SocketAddr, entrance
         return;
     };
     let open = OpenConnection::new(Arc::clone(shared));
-    let entrance = entrance.clone();
-    tokio::spawn(async move {
-        serve_connection(&open.shared, stream, address, entrance, half_open).await;
-        drop(open);
-        drop(permit);
-    });
+    let serve = |stream: TcpStream| {
+        let (shared, entrance) = (Arc::clone(shared), entrance.clone());
+        // In a box of its own, made here: what the introduction needs is not kept ready for as long
+        // as the connection lives.
+        let introduction = Box::pin(introduce(shared, stream, address, entrance, half_open));
+        async move {
+            let life = introduction.await;
+            if let Some(life) = life {
+                life.await;
+            }
+            drop(open);
+            drop(permit);
+        }
+    };
+    tokio::spawn(serve(stream));
 }
+
+/// All that is left to do for a connection that was let in.
+type Life = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Counts a connection as open, also when its task panics.
 struct OpenConnection {
@@ -127,13 +140,15 @@ impl Drop for OpenConnection {
     }
 }
 
-async fn serve_connection(
-    shared: &Arc<Shared>,
+/// Lets a connection in: TLS, CONNECT, its answer. `None` where it was refused.
+async fn introduce(
+    shared: Arc<Shared>,
     stream: TcpStream,
     address: SocketAddr,
     entrance: Entrance,
     half_open: HalfOpenPlace,
-) {
+) -> Option<Life> {
+    let shared = &shared;
     let deadline = Instant::now() + Duration::from_millis(shared.config.limits.connect_timeout_ms);
     if let Err(error) = stream.set_nodelay(true) {
         debug!(error = %error, "cannot switch off Nagle's algorithm");
@@ -146,69 +161,70 @@ async fn serve_connection(
         Proof::None(policy) => {
             let peer = peer(Identity::Plain(policy));
             let newcomer = Newcomer { peer, is_tls: false, origins, deadline, half_open };
-            introduce(shared, stream, address, protocol, newcomer).await
+            introduce_by(shared, stream, address, protocol, newcomer).await
         }
         Proof::Certificate(tls) => match handshake(shared, &tls, stream, deadline).await {
             Ok(Ok((stream, certificate, spoken))) => {
                 drop(tls);
                 let peer = peer(Identity::Tls(certificate));
                 let newcomer = Newcomer { peer, is_tls: true, origins, deadline, half_open };
-                introduce(shared, stream, address, spoken.unwrap_or(protocol), newcomer).await
+                introduce_by(shared, stream, address, spoken.unwrap_or(protocol), newcomer).await
             }
             Ok(Err(error)) => {
                 refuse(shared, address, Refused::Handshake, &chain(&error));
-                Ok(())
+                Ok(None)
             }
             Err(refused) => Err(refused),
         },
     };
-    if let Err(refused) = result {
+    result.unwrap_or_else(|refused| {
         let detail = match refused {
             Refused::Lost => "closed before it introduced itself",
             _ => "no CONNECT and no message before the deadline",
         };
         refuse(shared, address, refused, detail);
-    }
+        None
+    })
 }
 
-/// Serves a connection in the protocol that is spoken on it.
+/// Lets a connection in by the protocol that is spoken on it.
 ///
 /// # Errors
 /// The reason why it was given up before the client introduced itself.
-async fn introduce<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+async fn introduce_by<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     shared: &Arc<Shared>,
     io: IO,
     address: SocketAddr,
     protocol: Protocol,
     newcomer: Newcomer,
-) -> Result<(), Refused> {
+) -> Result<Option<Life>, Refused> {
     match protocol {
         Protocol::Mqtt => {
             let Newcomer { peer, deadline, half_open, .. } = newcomer;
-            serve_mqtt(shared, io, address, peer, deadline, half_open).await
+            introduce_mqtt(shared, io, address, peer, deadline, half_open).await
         }
         // In a box of its own: most connections are MQTT and need not be as large.
         Protocol::Http => Box::pin(serve_http(shared, io, address, newcomer)).await,
     }
 }
 
-/// Serves a connection that speaks HTTP, and then the WebSocket that may come of it.
+/// Serves a connection that speaks HTTP, and lets the WebSocket in that may come of it.
 async fn serve_http<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     shared: &Arc<Shared>,
     io: IO,
     address: SocketAddr,
     newcomer: Newcomer,
-) -> Result<(), Refused> {
+) -> Result<Option<Life>, Refused> {
     let deadline = newcomer.deadline;
     let (upgrade, peer, half_open) =
         match Box::pin(http::serve(shared, io, address, newcomer)).await? {
             HttpEnd::WebSocket(upgrade, peer, half_open) => (upgrade, peer, half_open),
-            HttpEnd::Closed => return Ok(()),
+            HttpEnd::Closed => return Ok(None),
         };
     let message_bytes_max = packet_bytes_max(&shared.config.limits);
     let Ok(upgraded) = upgrade.await else { return Err(Refused::Lost) };
     let io = WebSocket::new(TokioIo::new(upgraded), message_bytes_max).await;
-    serve_mqtt(shared, io, address, peer, deadline, half_open).await
+    introduce_mqtt(shared, io, address, peer, deadline, half_open).await
 }
 
 /// Makes the TLS handshake. Its state, some 20 KB, is in a box of its own and gone afterwards.
@@ -224,24 +240,22 @@ async fn handshake(
 
 type Handshaken = (Box<TlsStream<TcpStream>>, Option<Box<PresentedCertificate>>, Option<Protocol>);
 
-/// Serves a connection that can speak MQTT.
+/// Lets a connection in that can speak MQTT.
 ///
 /// # Errors
 /// The reason why it was given up before it said CONNECT.
-async fn serve_mqtt<IO: AsyncRead + AsyncWrite + Unpin>(
+async fn introduce_mqtt<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     shared: &Arc<Shared>,
     io: IO,
     address: SocketAddr,
     peer: Peer,
     deadline: Instant,
     half_open: HalfOpenPlace,
-) -> Result<(), Refused> {
-    // One box for the introduction and one for the life: the task of an idle connection is as small
-    // as what it waits with.
-    let greeted = Box::pin(in_time(shared, deadline, greet(shared, peer, io))).await?;
+) -> Result<Option<Life>, Refused> {
+    let greeted = in_time(shared, deadline, greet(shared, peer, io)).await?;
     drop(half_open);
     match greeted {
-        Ok(connection) => Box::pin(connection.run()).await,
+        Ok(connection) => Ok(Some(Box::pin(connection.run()))),
         Err(not_greeted) => {
             let NotGreeted { reason, detail, client, device, wire } = *not_greeted;
             shared.metrics.refuse(reason);
@@ -253,10 +267,10 @@ async fn serve_mqtt<IO: AsyncRead + AsyncWrite + Unpin>(
                 "connection refused: {}",
                 detail.escape_debug()
             );
-            Box::pin(wire.close(REFUSAL_FAREWELL)).await;
+            wire.close(REFUSAL_FAREWELL).await;
+            Ok(None)
         }
     }
-    Ok(())
 }
 
 /// Waits for a client that introduces itself, until the deadline or until the server stops.

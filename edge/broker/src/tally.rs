@@ -52,7 +52,8 @@ pub(crate) struct Tally {
     source: IpAddr,
     wires: Arc<Wires>,
     second: Timestamp,
-    whole: Counts,
+    /// Only while there is something in it: most connections are idle in most seconds.
+    whole: Option<Box<Counts>>,
     to_wires: ToWires,
     sliced: Sliced,
     /// Facts of seconds that are over, in order.
@@ -72,7 +73,7 @@ impl Tally {
             source,
             wires,
             second: Timestamp::EPOCH,
-            whole: Counts::default(),
+            whole: None,
             to_wires: ToWires::default(),
             sliced: Sliced::new(slices),
             ended: Vec::new(),
@@ -99,7 +100,7 @@ impl Tally {
     ) -> Flush {
         self.enter(now);
         let source = self.source;
-        self.whole.published(now, bytes, topic, source);
+        self.whole.get_or_insert_default().published(now, bytes, topic, source);
         let mut tripped = self.to_wires.sent(bytes, &self.wires.get());
         if !slices.is_empty() {
             tripped |= self.sliced.add(slices, &self.wires, |counts, to_wires, limits| {
@@ -116,7 +117,7 @@ impl Tally {
             return Flush::Later;
         }
         self.enter(now);
-        self.whole.received(now, count);
+        self.whole.get_or_insert_default().received(now, count);
         let mut tripped = self.to_wires.received(count, &self.wires.get());
         if !slices.is_empty() {
             tripped |= self.sliced.add(slices, &self.wires, |counts, to_wires, limits| {
@@ -136,8 +137,9 @@ impl Tally {
         slices: SliceMask,
     ) -> Flush {
         self.enter(now);
-        let resource = self.whole.last_denied(resource).unwrap_or_else(|| resource.into());
-        self.whole.denied(now, action, &resource);
+        let whole = self.whole.get_or_insert_default();
+        let resource = whole.last_denied(resource).unwrap_or_else(|| resource.into());
+        whole.denied(now, action, &resource);
         let mut tripped = self.to_wires.denied(&self.wires.get());
         if !slices.is_empty() {
             tripped |= self.sliced.add(slices, &self.wires, |counts, to_wires, limits| {
@@ -155,7 +157,7 @@ impl Tally {
         if !self.ended.is_empty() {
             return Some(self.second);
         }
-        (!self.whole.is_empty()).then(|| self.second.plus_millis(FOLD_MS))
+        self.whole.as_ref().map(|_| self.second.plus_millis(FOLD_MS))
     }
 
     /// Takes out everything, oldest first; of one second and kind the whole before its slices. What
@@ -197,13 +199,11 @@ impl Tally {
 
     /// Moves the counts of the second to `ended`.
     fn end_second(&mut self) {
-        if self.whole.is_empty() {
-            return;
-        }
+        let Some(mut whole) = self.whole.take() else { return };
         let device = &self.device;
         let mut sliced = self.sliced.take();
         let mut kinds = [0, 1, 2];
-        let mut whole = self.whole.take();
+        let mut whole = whole.take();
         kinds.sort_by_key(|&kind| whole[kind].as_ref().map(|(at, _)| *at));
         for kind in kinds {
             let whole = whole[kind].take().map(|fact| (None, fact));

@@ -43,7 +43,7 @@ use crate::{Delivery, DeliveryNumber, ProtocolError, QoS, ReasonCode, Text, Topi
 pub struct Session {
     state: SessionState,
     terms: Terms,
-    will: Option<Will>,
+    will: Option<Box<Will>>,
     heard_at: Timestamp,
     /// QoS 2 publishes that may wait for their release: those that waited when the connection began
     /// do not count against what it agreed on.
@@ -252,7 +252,7 @@ impl Session {
         let session = Self {
             state,
             terms,
-            will,
+            will: will.map(Box::new),
             heard_at: now,
             unreleased_max,
             pace: terms.publishes_per_s_max.map(|per_s_max| PublishPace::new(per_s_max, now)),
@@ -273,8 +273,8 @@ impl Session {
     }
 
     /// The message left for the case that the client goes without goodbye.
-    pub const fn will(&self) -> Option<&Will> {
-        self.will.as_ref()
+    pub fn will(&self) -> Option<&Will> {
+        self.will.as_deref()
     }
 
     /// Forgets the will: the client may not publish it any more.
@@ -601,7 +601,7 @@ impl Session {
         let will = self.will.filter(|_| sends_will).map(|will| {
             let delay_ms = i64::from(will.delay_s.unwrap_or(0)) * 1000;
             // mqtt-5 section 3.1.3.2.2: after its delay or with the session's end.
-            (will, (now + delay_ms).min(over_at))
+            (*will, (now + delay_ms).min(over_at))
         });
         let kept = (expiry_s > 0).then_some(KeptSession { state: self.state, until: over_at });
         Ending { kept, will }

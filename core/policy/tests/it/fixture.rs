@@ -98,13 +98,14 @@ pub(crate) fn pump() -> ConnectionFacts {
         certificate: Some(CertificateFacts {
             id: CertificateId::from_sha256([7; 32]),
             serial_number: "10525622389124227206".to_owned(),
-            subject,
-            issuer: BTreeMap::from([(NameAttribute::Country, texts(&["DE"]))]),
+            subject: subject.into(),
+            issuer: BTreeMap::from([(NameAttribute::Country, texts(&["DE"]))]).into(),
             subject_alternative: BTreeMap::from([(
                 AlternativeName::DirectoryName,
                 texts(&["cn=Bulb,ou=Home,c=US"]),
-            )]),
-            issuer_alternative: BTreeMap::new(),
+            )])
+            .into(),
+            issuer_alternative: BTreeMap::new().into(),
         }),
         connect: Default::default(),
     }

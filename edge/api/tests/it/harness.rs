@@ -194,10 +194,10 @@ impl Server {
                 Some(CertificateFacts {
                     id: certificate.id.clone(),
                     serial_number: "1".to_owned(),
-                    subject: BTreeMap::from([(NameAttribute::CommonName, name)]),
-                    issuer: BTreeMap::new(),
-                    subject_alternative: BTreeMap::new(),
-                    issuer_alternative: BTreeMap::new(),
+                    subject: BTreeMap::from([(NameAttribute::CommonName, name)]).into(),
+                    issuer: BTreeMap::new().into(),
+                    subject_alternative: BTreeMap::new().into(),
+                    issuer_alternative: BTreeMap::new().into(),
                 })
             }),
             messages: Arc::clone(&published) as Arc<dyn Messages>,

@@ -16,7 +16,7 @@ use picket_policy::ConnectionFacts;
 
 use super::tests::Open;
 use super::*;
-use crate::access::{AccessBook, Opening};
+use crate::access::{AccessBook, Errand, Opening};
 use crate::authorize::TopicText;
 use crate::slices::SliceSet;
 use crate::tripwires::TripwireBook;
@@ -52,7 +52,14 @@ fn deciding_and_counting_a_message() {
     let principal = Principal::Anonymous { policy };
     let facts = ConnectionFacts::default();
     let book = AccessBook::new(Account::default(), Arc::new(Open));
-    let access = book.open(Opening { principal, client: client.clone(), facts }).get();
+    let opening = Opening {
+        principal,
+        client: client.clone(),
+        errand: Errand::Connect,
+        issued_as: None,
+        facts,
+    };
+    let access = book.open(opening).get();
     let no_slices = Arc::new(SliceSet::default());
     let names = TOPICS.map(|topic| TopicName::parse(topic, &limits).unwrap());
 

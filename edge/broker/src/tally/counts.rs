@@ -25,11 +25,6 @@ struct Received {
 pub(super) type Facts = [Option<(Timestamp, Fact)>; 3];
 
 impl Counts {
-    /// Whether nothing happened.
-    pub(super) const fn is_empty(&self) -> bool {
-        self.published.is_none() && self.received.is_none() && self.denied.is_none()
-    }
-
     /// Adds a message of so many bytes.
     pub(super) fn published(
         &mut self,
