@@ -11,7 +11,7 @@
 //! - `export` publishes the values that profiles export;
 //! - `retention` forgets what is too old, and packs metric values of the past;
 //! - `http` is how the API and the operator's endpoints are served to clients that take their time,
-//!   `descriptors` who may have how many connections, `limits` every bound that is the program's;
+//!   `descriptors` who may have how many connections, `threads` where those of devices live, `limits` every bound that is the program's;
 //! - `demo` plays the whole story with real devices, through `client`, as a user's script would.
 
 mod cli;
@@ -41,6 +41,7 @@ mod shard;
 mod signals;
 #[cfg(test)]
 mod testing;
+mod threads;
 mod tls;
 
 use std::process::ExitCode;

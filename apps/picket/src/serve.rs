@@ -50,6 +50,7 @@ use crate::retention::{self, RetentionMetrics};
 use crate::session_store::StoredInDatabase;
 use crate::shard::{Shard, ShardMetrics};
 use crate::signals::{self, Hangups};
+use crate::threads::DeviceThreads;
 use crate::tls::{TlsKeeper, TlsMetrics};
 
 /// What each part may take to stop. Together they stay below the five seconds after which an
@@ -89,6 +90,7 @@ pub(crate) struct Server {
     administrator: ApiClient,
     store: Store,
     broker: Broker,
+    devices: DeviceThreads,
     functions: FunctionHost,
     readiness: Readiness,
     stop: watch::Sender<bool>,
@@ -134,10 +136,12 @@ impl Server {
             connections_max: shares.connections_max(config.mqtt_limits.connections_max)?,
             ..config.mqtt_limits
         };
+        let devices = DeviceThreads::start().context("no threads for devices")?;
         let broker_config = BrokerConfig {
             account: config.account.clone(),
             limits,
             reports: config.reports.clone(),
+            lanes: devices.handles(),
         };
         let directory = Arc::new(StoreDirectory::new(store.clone()));
         let broker = if config.durable_sessions {
@@ -284,6 +288,7 @@ impl Server {
             administrator,
             store,
             broker,
+            devices,
             functions,
             readiness,
             stop,
@@ -342,6 +347,7 @@ impl Server {
         };
         within(STOP_EXPORT, "exported metrics", export).await;
         self.broker.shutdown(STOP_BROKER).await;
+        drop(self.devices);
         let respond = async {
             let _ = self.deliverer.await;
             let _ = self.mitigation.await;

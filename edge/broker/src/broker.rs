@@ -15,6 +15,7 @@ use picket_mqtt::{Message, QoS, TopicError, TopicLimits, TopicName};
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tracing::{info, warn};
 
@@ -25,6 +26,7 @@ use crate::clients::Clients;
 use crate::clock::{Clock, Monotonic};
 use crate::half_open::HalfOpen;
 use crate::journal::{Journal, WallClock};
+use crate::lanes::Lanes;
 use crate::listener::{self, Entrance};
 use crate::metrics::Metrics;
 use crate::ports::{Directory, SessionStore, StoreFailed, StoredSessions};
@@ -47,6 +49,9 @@ pub struct BrokerConfig {
     pub account: Account,
     /// How reports are taken.
     pub reports: ReportConfig,
+    /// Runtimes that connections are dealt out to in turn, best of one thread each. Without any they
+    /// live where their listener does.
+    pub lanes: Vec<Handle>,
 }
 
 /// The MQTT broker. Clones are the same broker.
@@ -79,6 +84,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) monotonic: Monotonic,
     pub(crate) half_open: Arc<HalfOpen>,
+    pub(crate) lanes: Lanes,
     /// One for each connection that may be open.
     pub(crate) places: Arc<Semaphore>,
     /// One for each session that may outlive its connection.
@@ -213,6 +219,7 @@ impl Broker {
             metrics,
             monotonic,
             half_open: Arc::new(HalfOpen::new(&config.limits)),
+            lanes: Lanes::new(config.lanes.clone()),
             places: Arc::new(Semaphore::new(places(&config.limits) as usize)),
             session_places: Arc::new(Semaphore::new(
                 config.limits.sessions_max.min(Semaphore::MAX_PERMITS),

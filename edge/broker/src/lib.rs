@@ -29,6 +29,7 @@ mod greeting;
 mod half_open;
 mod http;
 mod journal;
+mod lanes;
 mod lifecycle;
 mod limits;
 mod listener;

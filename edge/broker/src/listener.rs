@@ -102,7 +102,7 @@ fn accept(shared: &Arc<Shared>, stream: TcpStream, address: SocketAddr, entrance
         return;
     };
     let open = OpenConnection::new(Arc::clone(shared));
-    let serve = |stream: TcpStream| {
+    let serve = |stream| {
         let (shared, entrance) = (Arc::clone(shared), entrance.clone());
         // In a box of its own, made here: what the introduction needs is not kept ready for as long
         // as the connection lives.
@@ -116,7 +116,9 @@ fn accept(shared: &Arc<Shared>, stream: TcpStream, address: SocketAddr, entrance
             drop(permit);
         }
     };
-    tokio::spawn(serve(stream));
+    if let Err(error) = shared.lanes.spawn(stream, serve) {
+        warn!(error = %error, "cannot serve a connection");
+    }
 }
 
 /// All that is left to do for a connection that was let in.
