@@ -333,9 +333,7 @@ impl Broker {
     /// Waits until everything that was published so far is on the disk, for the sessions that survive
     /// the server. While the disk fails it does not return.
     pub async fn committed(&self) {
-        if let Some(journal) = &self.shared.journal {
-            journal.committed(journal.ticket()).await;
-        }
+        self.shared.committed().await;
     }
 
     /// How many sessions there are.
@@ -403,6 +401,13 @@ impl Shared {
         }
         let route = self.router.route(&message.topic);
         self.router.deliver(permit, &route, &message, flags, &self.metrics);
+    }
+
+    /// See [`Broker::committed`].
+    pub(crate) async fn committed(&self) {
+        if let Some(journal) = &self.journal {
+            journal.committed(journal.ticket()).await;
+        }
     }
 
     /// See [`Broker::publish_event`].

@@ -13,7 +13,7 @@ use hyper::http::request::Parts;
 use picket_model::{ClientId, DeviceName, Timestamp};
 use picket_mqtt::http::HttpMessage;
 use picket_mqtt::session::{Pace, PublishPace};
-use picket_mqtt::{Message, TopicLimits};
+use picket_mqtt::{Message, QoS, TopicLimits};
 use picket_policy::Action;
 use picket_report::ReportTopic;
 
@@ -162,6 +162,9 @@ impl Publisher {
         });
         if let Some(arrived) = arrived {
             self.report(shared, &client, &access, &arrived, at).await;
+        }
+        if qos > QoS::AtMostOnce {
+            shared.committed().await;
         }
         Ok(())
     }

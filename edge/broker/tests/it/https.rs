@@ -1,12 +1,16 @@
 //! Messages by HTTPS: decided, counted and routed as those of a session, without one.
 
+use std::time::Duration;
+
 use bytes::{Buf, BytesMut};
 use picket_model::{CertificateStatus, DeviceName, Fact, Tripwires};
 use picket_mqtt::QoS;
+use picket_mqtt::packet::Version;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::peer::{Stream, tls_stream};
+use crate::disk::Disk;
+use crate::peer::{Peer, Stream, connect, tls_stream};
 use crate::testbed::{ALLOW_ALL, Device, Testbed, all_but, soon};
 
 /// A connection that speaks HTTP/1.1 as it is told.
@@ -301,6 +305,28 @@ async fn a_connection_publishes_as_fast_as_it_may_and_is_counted_beyond() {
         all.iter().map(|it| count(&it.fact)).sum::<u64>() == sent
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_message_at_qos_1_is_answered_once_it_is_on_the_disk() {
+    let disk = Disk::new();
+    let bed = Testbed::durable(&disk).await;
+    let device = bed.device("pump", ALLOW_ALL);
+    let mut sleeper = Peer::plain(bed.plain).await;
+    let mut wanted = connect("sleeper", Version::V5);
+    wanted.properties.session_expiry_s = Some(100);
+    sleeper.connect(wanted).await;
+    sleeper.subscribe("t", QoS::AtLeastOnce).await;
+    let mut client = HttpClient::of(&bed, &device).await;
+    disk.hold_up();
+    assert_eq!(client.post("t", "x").await, 200, "nobody is promised anything");
+    client.write(b"POST /topics/t?qos=1 HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx").await;
+    disk.waits().await;
+    let mut byte = [0];
+    let early = tokio::time::timeout(Duration::from_millis(50), client.stream.read(&mut byte));
+    assert!(early.await.is_err(), "answered before it is kept");
+    disk.let_go();
+    assert_eq!(status(&client.answer().await), 200);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use picket_broker::{Broker, BrokerConfig};
+use picket_broker::{Broker, BrokerConfig, Entrance};
 use picket_model::limits::MqttLimits;
 use picket_mqtt::codec::{decode, encode, frame};
 use picket_mqtt::packet::{
@@ -158,7 +158,7 @@ async fn measure(setting: Setting, window: usize) -> String {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    tokio::spawn(broker.serve_plain(listener, policy));
+    tokio::spawn(broker.serve(listener, Entrance::plain(policy)));
 
     let mut subscriber = Client::connect(port, "subscriber", true).await;
     let options = SubscribeOptions { qos: QoS::AtLeastOnce, ..SubscribeOptions::default() };
