@@ -152,7 +152,7 @@ enum Intake {
     Done,
     /// Something else has to be done first; then there may be more.
     Interrupted,
-    /// As much waits for the disk as may.
+    /// As far as there is room on the way to the disk.
     Full,
 }
 
@@ -411,6 +411,21 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
     }
 
+    /// Whether a packet may bring more for the disk while as much waits for it as may. Then the session
+    /// is woken when there may be room.
+    fn is_too_much_for_the_disk(&self, frame: &codec::Frame<'_>) -> bool {
+        const QOS_ABOVE_0: u8 = 0b0110;
+        let Some(journal) = self.shared.journal.as_ref().filter(|it| it.is_crowded()) else {
+            return false;
+        };
+        let is_kept =
+            frame.packet_type == codec::PacketType::Publish && frame.flags & QOS_ABOVE_0 != 0;
+        if is_kept {
+            journal.wake_for_room(&self.lease.mailbox);
+        }
+        is_kept
+    }
+
     /// Takes in every whole packet that was read, unless something has to be done first.
     fn take_in(&mut self) -> Result<Intake, Close> {
         self.release();
@@ -424,12 +439,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             if self.is_congested() || self.held.is_some() {
                 break Ok(Intake::Done);
             }
-            if let Some(journal) = self.shared.journal.as_ref().filter(|it| it.is_crowded()) {
-                journal.wake_for_room(&self.lease.mailbox);
-                break Ok(Intake::Full);
-            }
             match codec::frame(&input[taken..], packet_bytes_max) {
                 Ok(None) => break Ok(Intake::Done),
+                Ok(Some(frame)) if self.is_too_much_for_the_disk(&frame) => {
+                    break Ok(Intake::Full);
+                }
                 Ok(Some(frame)) => {
                     taken += frame.len;
                     self.counts.packets_in += 1;

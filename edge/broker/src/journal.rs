@@ -75,8 +75,8 @@ struct Inner {
     last_number: u64,
     /// Whether somebody waits for the batch that is open, be it empty.
     is_awaited: bool,
-    /// Whom to wake when a ticket is durable.
-    waiting: BTreeMap<Ticket, Vec<Arc<Mailbox>>>,
+    /// Whom to wake when a ticket is durable; each once, however often it asks while the disk fails.
+    waiting: BTreeMap<Ticket, BTreeMap<SessionKey, Arc<Mailbox>>>,
     is_stopping: bool,
 }
 
@@ -233,7 +233,8 @@ impl Journal {
             mailbox.wake();
             return;
         }
-        inner.waiting.entry(ticket).or_default().push(Arc::clone(mailbox));
+        let waiting = inner.waiting.entry(ticket).or_default();
+        waiting.insert(mailbox.session, Arc::clone(mailbox));
         self.await_open(inner, ticket);
     }
 

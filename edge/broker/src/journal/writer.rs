@@ -1,5 +1,6 @@
 //! The thread that commits one batch after the other, and does not give up while the disk fails.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -120,7 +121,7 @@ impl Writer {
             let later = inner.waiting.split_off(&Ticket(ticket.0 + 1));
             std::mem::replace(&mut inner.waiting, later)
         };
-        for mailbox in due.into_values().flatten() {
+        for mailbox in due.into_values().flat_map(BTreeMap::into_values) {
             mailbox.wake();
         }
         journal.committed.notify_waiters();
