@@ -4,7 +4,7 @@
 //! joined and left with every turn, took a third of a small message's time outside the kernel.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
@@ -12,18 +12,35 @@ use atomic_waker::AtomicWaker;
 /// Rung by anybody, heard by the one task that serves the session.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
-    is_rung: AtomicBool,
+    state: AtomicU8,
     waker: AtomicWaker,
 }
+
+/// It was rung since it was answered.
+const RUNG: u8 = 1;
+/// The task heard it, and let the others go first.
+const HEARD: u8 = 2;
 
 impl Bell {
     /// Wakes the task, or keeps it awake. What it is to see must be there before.
     pub(crate) fn ring(&self) {
-        self.is_rung.store(true, Ordering::Release);
+        self.state.fetch_or(RUNG, Ordering::Release);
         self.waker.wake();
     }
 
-    /// Waits until the bell is rung, or returns at once if it was since this returned last.
+    /// Notes that the task looks now for what it may have been woken for.
+    pub(crate) fn answer(&self) {
+        // Costs no more than a look where nobody rang.
+        if self.state.load(Ordering::Relaxed) != 0 {
+            self.state.swap(0, Ordering::Acquire);
+        }
+    }
+
+    /// Waits until the bell is rung, or returns soon if it was since it was answered.
+    ///
+    /// The task goes to the end of its thread's queue once before it hears: whoever is woken is
+    /// next otherwise, and would write one message where those of all who are to run before it make
+    /// one write.
     ///
     /// Safe to drop and call again: no ring is missed.
     pub(crate) async fn rung(&self) {
@@ -31,16 +48,19 @@ impl Bell {
     }
 
     fn poll_rung(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.take() {
-            return Poll::Ready(());
+        if self.state.load(Ordering::Acquire) == 0 {
+            self.waker.register(cx.waker());
         }
-        self.waker.register(cx.waker());
         // Who rang before there was somebody to wake is heard here.
-        if self.take() { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    fn take(&self) -> bool {
-        self.is_rung.load(Ordering::Relaxed) && self.is_rung.swap(false, Ordering::Acquire)
+        match self.state.load(Ordering::Acquire) {
+            0 => Poll::Pending,
+            RUNG => {
+                self.state.fetch_or(HEARD, Ordering::AcqRel);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
     }
 }
 
@@ -52,7 +72,9 @@ mod tests {
     use super::*;
 
     async fn is_heard(bell: &Bell) -> bool {
-        tokio::time::timeout(Duration::ZERO, bell.rung()).await.is_ok()
+        let is_heard = tokio::time::timeout(Duration::from_millis(1), bell.rung()).await.is_ok();
+        bell.answer();
+        is_heard
     }
 
     #[tokio::test(start_paused = true)]
@@ -65,7 +87,10 @@ mod tests {
         assert!(!is_heard(&bell).await);
         let waiting = tokio::spawn({
             let bell = Arc::clone(&bell);
-            async move { bell.rung().await }
+            async move {
+                bell.rung().await;
+                bell.answer();
+            }
         });
         tokio::task::yield_now().await;
         bell.ring();
@@ -83,6 +108,7 @@ mod tests {
             runtime.block_on(async {
                 for _ in 0..RINGS {
                     there[0].rung().await;
+                    there[0].answer();
                     there[1].ring();
                 }
             });
@@ -90,6 +116,7 @@ mod tests {
         for _ in 0..RINGS {
             bells[0].ring();
             bells[1].rung().await;
+            bells[1].answer();
         }
         answering.join().unwrap();
     }

@@ -305,6 +305,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let mut timer = Box::pin(timer);
         self.session.resend(self.now, &mut self.out);
         loop {
+            self.lease.mailbox.bell.answer();
             self.now = self.shared.monotonic.now();
             self.at = (self.shared.clock)();
             if self.watch.has_changed() {
