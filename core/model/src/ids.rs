@@ -217,13 +217,15 @@ impl From<&ClientId> for DeviceName {
 }
 
 /// Identity of a certificate: the SHA-256 of its DER form, as 64 lower-case hex digits.
+///
+/// Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CertificateId(String);
+pub struct CertificateId(Arc<str>);
 
 impl CertificateId {
     /// Takes the digest itself.
     pub fn from_sha256(digest: [u8; 32]) -> Self {
-        Self(hex(&digest))
+        Self(hex(&digest).into())
     }
 
     /// Checks that the text is 64 hex digits; upper case is folded.
@@ -242,7 +244,7 @@ impl CertificateId {
                 allowed: "64 hex digits",
             });
         }
-        Ok(Self(text))
+        Ok(Self(text.into()))
     }
 
     /// The 64 hex digits.
