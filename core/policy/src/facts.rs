@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use picket_model::{CertificateId, ClientId, ThingName, ThingTypeName};
 
@@ -15,7 +16,7 @@ pub struct ConnectionFacts {
     /// The thing that it speaks for, if it speaks for one.
     pub thing: Option<ThingFacts>,
     /// The certificate that it presented, if it did.
-    pub certificate: Option<CertificateFacts>,
+    pub certificate: Option<Arc<CertificateFacts>>,
     /// What its CONNECT asks for.
     pub connect: ConnectAttributes,
 }

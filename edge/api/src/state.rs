@@ -16,7 +16,8 @@ use crate::ports::{Clock, Connections, Messages, RetainedMessages};
 
 /// Reads what policies can say of a certificate; none if it cannot be read. The broker reads
 /// certificates in the handshake and has this.
-pub type ReadCertificateFacts = Arc<dyn Fn(&Certificate) -> Option<CertificateFacts> + Send + Sync>;
+pub type ReadCertificateFacts =
+    Arc<dyn Fn(&Certificate) -> Option<Arc<CertificateFacts>> + Send + Sync>;
 
 /// Everything that the API needs; cheap to clone.
 #[derive(Clone)]

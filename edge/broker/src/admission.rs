@@ -175,7 +175,7 @@ pub(crate) async fn admit(
             client_id: Some(client.clone()),
             source_ip: Some(peer.source),
             thing: None,
-            certificate: certificate.map(|presented| presented.facts.clone()),
+            certificate: certificate.map(|presented| Arc::clone(&presented.facts)),
             connect: attributes,
         },
     };
@@ -243,7 +243,7 @@ pub(crate) async fn admit_publisher(
             client_id: None,
             source_ip: Some(peer.source),
             thing: None,
-            certificate: Some(presented.facts.clone()),
+            certificate: Some(Arc::clone(&presented.facts)),
             connect: ConnectAttributes::default(),
         },
     };

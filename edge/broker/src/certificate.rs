@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use picket_model::{CertificateId, Timestamp, limits};
 use picket_policy::{AlternativeName, CertificateFacts, NameAttribute, NameFacts};
@@ -23,7 +24,7 @@ const SERIAL_BYTES_MAX: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresentedCertificate {
     /// Its id and names, as policies see them.
-    pub facts: CertificateFacts,
+    pub facts: Arc<CertificateFacts>,
     /// When it is valid.
     pub validity: Validity,
     /// Who issued it, as revocation lists know it.
@@ -88,14 +89,14 @@ impl PresentedCertificate {
         }
         let validity = certificate.validity();
         Ok(Self {
-            facts: CertificateFacts {
+            facts: Arc::new(CertificateFacts {
                 id: CertificateId::from_sha256(Sha256::digest(der).into()),
                 serial_number: certificate.tbs_certificate.serial.to_string(),
                 subject: name_facts(certificate.subject()),
                 issuer: name_facts(certificate.issuer()),
                 subject_alternative: subject_alternative.into(),
                 issuer_alternative: issuer_alternative.into(),
-            },
+            }),
             validity: Validity {
                 not_before: Timestamp::from_secs(validity.not_before.timestamp()),
                 not_after: Timestamp::from_secs(validity.not_after.timestamp()),

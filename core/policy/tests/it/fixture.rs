@@ -95,7 +95,7 @@ pub(crate) fn pump() -> ConnectionFacts {
             ]),
             is_attached: true,
         }),
-        certificate: Some(CertificateFacts {
+        certificate: Some(Arc::new(CertificateFacts {
             id: CertificateId::from_sha256([7; 32]),
             serial_number: "10525622389124227206".to_owned(),
             subject: subject.into(),
@@ -106,7 +106,7 @@ pub(crate) fn pump() -> ConnectionFacts {
             )])
             .into(),
             issuer_alternative: BTreeMap::new().into(),
-        }),
+        })),
         connect: Default::default(),
     }
 }

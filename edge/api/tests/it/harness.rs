@@ -191,14 +191,14 @@ impl Server {
             issuer: Arc::new(Issuer::create(now).unwrap()),
             certificate_facts: Arc::new(|certificate| {
                 let name = vec!["SensorDevice01".to_owned()];
-                Some(CertificateFacts {
+                Some(Arc::new(CertificateFacts {
                     id: certificate.id.clone(),
                     serial_number: "1".to_owned(),
                     subject: BTreeMap::from([(NameAttribute::CommonName, name)]).into(),
                     issuer: BTreeMap::new().into(),
                     subject_alternative: BTreeMap::new().into(),
                     issuer_alternative: BTreeMap::new().into(),
-                })
+                }))
             }),
             messages: Arc::clone(&published) as Arc<dyn Messages>,
             connections: Arc::clone(&clients) as Arc<dyn Connections>,

@@ -233,7 +233,7 @@ async fn a_certificate_of_version_1_is_as_good_as_any() {
         for kind in ["P-256", "RSA-2048"] {
             let mut owned = client(kind);
             owned.certificate = as_version_1(&owned.certificate).into();
-            let id = PresentedCertificate::from_der(&owned.certificate).unwrap().facts.id;
+            let id = PresentedCertificate::from_der(&owned.certificate).unwrap().facts.id.clone();
             let stolen = Owned { key: client(kind).key, ..owned.clone() };
             let accepted =
                 play(Scene { version, presents: Some(owned), ..Scene::default() }).await.unwrap();

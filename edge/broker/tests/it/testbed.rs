@@ -211,7 +211,8 @@ impl Testbed {
         let id = picket_broker::certificate::PresentedCertificate::from_der(certificate.der())
             .unwrap()
             .facts
-            .id;
+            .id
+            .clone();
         Device {
             id,
             certificate: certificate.der().clone(),
