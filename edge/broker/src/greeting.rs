@@ -287,7 +287,7 @@ pub(crate) fn drop_denied_filters(
 ) -> Vec<TopicFilter> {
     let denied: Vec<_> = lease
         .subscriptions
-        .keys()
+        .filters()
         .filter(|filter| !access.decide(Action::Subscribe, filter.filter()).is_allowed())
         .cloned()
         .collect();

@@ -45,6 +45,7 @@ pub mod revocation;
 mod router;
 mod sessions;
 mod slices;
+mod subscriptions;
 mod tally;
 pub mod tls;
 pub mod tripwires;

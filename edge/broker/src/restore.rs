@@ -18,7 +18,8 @@ use crate::journal::{Journal, SessionFacts, StoredOptions};
 use crate::mailbox::{Mailbox, SessionKey};
 use crate::metrics::{Dropped, NoRoom, SessionLost};
 use crate::router::Subscription;
-use crate::sessions::{self, Subscriptions};
+use crate::sessions;
+use crate::subscriptions::Subscriptions;
 
 /// Everything that is stored of sessions.
 #[derive(Debug, Default)]
@@ -193,7 +194,7 @@ impl Restorer<'_> {
         mailbox: &Arc<Mailbox>,
         stored: Vec<(TopicFilter, StoredOptions)>,
     ) -> Subscriptions {
-        let mut subscriptions = Subscriptions::new();
+        let mut subscriptions = Subscriptions::default();
         for (filter, StoredOptions { options, id }) in stored {
             let subscription = Subscription { mailbox: Arc::clone(mailbox), options, id };
             if self.shared.router.subscribe(&filter, subscription.clone()).is_ok() {

@@ -21,9 +21,7 @@ use crate::metrics::Dropped;
 use crate::operate::Dismissal;
 use crate::ports::Principal;
 use crate::router::Subscription;
-
-/// Subscriptions of one session.
-pub(crate) type Subscriptions = BTreeMap<TopicFilter, Subscription>;
+use crate::subscriptions::Subscriptions;
 
 /// Every session there is.
 #[derive(Debug, Default)]
@@ -342,7 +340,7 @@ impl Kept {
 
 /// Ends a session; the ticket stands for what was stored of it, and is gone.
 fn end_session(shared: &Shared, mailbox: &Mailbox, subscriptions: &Subscriptions) -> Ticket {
-    shared.router.unsubscribe(mailbox.session, subscriptions.keys());
+    shared.router.unsubscribe(mailbox.session, subscriptions.filters());
     shared.metrics.drop_messages(Dropped::SessionEnded, mailbox.close());
     // Behind the close: nothing is queued for it any more.
     let journal = mailbox.journal();
@@ -386,8 +384,8 @@ impl Lease {
     /// Forgets a filter; `None` if it was not subscribed to. The router is the caller's to tell.
     pub(crate) fn unsubscribe(&mut self, filter: &TopicFilter) -> Option<Ticket> {
         self.bringing.forget(filter);
-        self.subscriptions.remove(filter)?;
-        Some(self.keep_subscription(filter, None))
+        let was_subscribed = self.subscriptions.remove(filter);
+        was_subscribed.then(|| self.keep_subscription(filter, None))
     }
 
     fn keep_subscription(&self, filter: &TopicFilter, stored: Option<StoredOptions>) -> Ticket {

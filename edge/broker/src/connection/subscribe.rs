@@ -107,7 +107,7 @@ impl<IO> Connection<IO> {
             let error = ProtocolError::Protocol("a shared subscription with no local");
             return Err(Close::ProtocolError(error));
         }
-        let is_known = self.lease.subscriptions.contains_key(&filter);
+        let is_known = self.lease.subscriptions.get(&filter).is_some();
         if !is_known && self.lease.subscriptions.len() >= limits.subscriptions_max {
             self.shared.metrics.refuse_subscription(NoRoom::Session);
             return Ok(Err(ReasonCode::QUOTA_EXCEEDED));
