@@ -26,6 +26,10 @@ use crate::bell::Bell;
 use crate::ports::{Directory, Principal, Rights, Unavailable};
 use crate::revocation::{IssuedAs, Revocations};
 
+use self::followers::Followers;
+
+mod followers;
+
 /// Changes remembered while rights are being read. A reader that falls further behind reads again,
 /// so the number trades memory (about 100 bytes each) against reads.
 const RECENT_CHANGES_MAX: usize = 4096;
@@ -50,7 +54,7 @@ pub struct Access {
     pub standing: Standing,
     /// Whether anything but connecting may be allowed.
     pub allows_anything: bool,
-    permissions: Permissions,
+    permissions: Arc<Permissions>,
 }
 
 /// Whether a session may go on at all.
@@ -76,6 +80,9 @@ pub struct AccessBook {
     account: Account,
     directory: Arc<dyn Directory>,
     revocations: ArcSwap<Revocations>,
+    /// The permissions that were made last. Under policies without variables they are the same for
+    /// all, and kept once.
+    made_last: ArcSwap<Permissions>,
     inner: Mutex<Inner>,
 }
 
@@ -85,7 +92,7 @@ struct Inner {
     last_version: u64,
     sessions: HashMap<u64, Live>,
     /// Which sessions' rights follow from what.
-    by_change: HashMap<Change, BTreeSet<u64>>,
+    by_change: HashMap<Change, Followers>,
     recent: RecentChanges,
 }
 
@@ -208,7 +215,8 @@ impl AccessBook {
     /// Starts with no session.
     pub fn new(account: Account, directory: Arc<dyn Directory>) -> Arc<Self> {
         let (revocations, inner) = Default::default();
-        Arc::new(Self { account, directory, revocations, inner })
+        let made_last = ArcSwap::from_pointee(Permissions::none());
+        Arc::new(Self { account, directory, revocations, made_last, inner })
     }
 
     /// Reads a session's rights and keeps them in step from then on.
@@ -232,7 +240,7 @@ impl AccessBook {
             thing: None,
             standing: Standing::CertificateNotActive,
             allows_anything: false,
-            permissions: Permissions::none(),
+            permissions: Arc::new(Permissions::none()),
         };
         let entry = {
             let mut inner = self.lock();
@@ -271,7 +279,7 @@ impl AccessBook {
             let mut inner = self.lock();
             inner.recent.note(changes);
             let ids = changes.iter().filter_map(|change| inner.by_change.get(change));
-            let ids: BTreeSet<u64> = ids.flatten().copied().collect();
+            let ids: BTreeSet<u64> = ids.flat_map(Followers::iter).collect();
             let live = ids.iter().filter_map(|id| inner.sessions.get(id));
             live.map(|live| Arc::clone(&live.entry)).collect()
         };
@@ -336,7 +344,7 @@ impl AccessBook {
                     "denying everything: rights cannot be read");
                 Access {
                     standing: Standing::Unavailable(unavailable),
-                    permissions: Permissions::none(),
+                    permissions: Arc::new(Permissions::none()),
                     ..Access::clone(&before)
                 }
             }
@@ -419,7 +427,10 @@ impl AccessBook {
             Standing::Stays
         };
         // Who may not stay may do nothing, also in the moment before it is gone.
-        let permissions = if standing.stays() { permissions } else { Permissions::none() };
+        let permissions = match standing.stays() {
+            true => self.shared(permissions),
+            false => Arc::new(Permissions::none()),
+        };
         let version = before.version;
         Access {
             version,
@@ -432,6 +443,17 @@ impl AccessBook {
             allows_anything,
             permissions,
         }
+    }
+
+    /// Permissions as others have them already, if they are equal to those made last.
+    fn shared(&self, permissions: Permissions) -> Arc<Permissions> {
+        let last = self.made_last.load();
+        if **last == permissions {
+            return Arc::clone(&last);
+        }
+        let permissions = Arc::new(permissions);
+        self.made_last.store(Arc::clone(&permissions));
+        permissions
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -459,7 +481,7 @@ impl Inner {
     fn forget<'a>(&mut self, id: u64, nouns: impl Iterator<Item = &'a Change>) {
         for noun in nouns {
             if let Some(sessions) = self.by_change.get_mut(noun) {
-                sessions.remove(&id);
+                sessions.remove(id);
                 if sessions.is_empty() {
                     self.by_change.remove(noun);
                 }
