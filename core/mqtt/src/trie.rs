@@ -38,8 +38,9 @@ struct FilterNode<K, V> {
 struct Entries<K, V> {
     /// The one that was there first, as long as it is there.
     first: Option<Box<(K, V)>>,
-    /// All others.
-    rest: BTreeMap<K, V>,
+    /// All others, as long as there are any.
+    #[expect(clippy::box_collection, reason = "where there is none, a pointer is all it takes")]
+    rest: Option<Box<BTreeMap<K, V>>>,
 }
 
 impl<K, V> Default for FilterNode<K, V> {
@@ -51,19 +52,19 @@ impl<K, V> Default for FilterNode<K, V> {
 
 impl<K, V> Default for Entries<K, V> {
     fn default() -> Self {
-        Self { first: None, rest: BTreeMap::new() }
+        Self { first: None, rest: None }
     }
 }
 
 impl<K: Ord, V> Entries<K, V> {
     fn is_empty(&self) -> bool {
-        self.first.is_none() && self.rest.is_empty()
+        self.first.is_none() && self.rest.is_none()
     }
 
     fn get(&self, key: &K) -> Option<&V> {
         match self.first.as_deref() {
             Some((first, value)) if first == key => Some(value),
-            _ => self.rest.get(key),
+            _ => self.rest.as_ref()?.get(key),
         }
     }
 
@@ -74,7 +75,7 @@ impl<K: Ord, V> Entries<K, V> {
         }
         match self.first.as_deref_mut() {
             Some((first, value)) if *first == key => value,
-            _ => self.rest.entry(key).or_insert_with(make),
+            _ => self.rest.get_or_insert_default().entry(key).or_insert_with(make),
         }
     }
 
@@ -86,19 +87,22 @@ impl<K: Ord, V> Entries<K, V> {
         }
         match self.first.as_deref_mut() {
             Some((first, before)) if *first == key => Some(std::mem::replace(before, value)),
-            _ => self.rest.insert(key, value),
+            _ => self.rest.get_or_insert_default().insert(key, value),
         }
     }
 
     fn remove(&mut self, key: &K) -> Option<V> {
-        match self.first.take_if(|first| first.0 == *key) {
-            Some(first) => Some(first.1),
-            None => self.rest.remove(key),
+        if let Some(first) = self.first.take_if(|first| first.0 == *key) {
+            return Some(first.1);
         }
+        let removed = self.rest.as_mut()?.remove(key);
+        self.rest.take_if(|rest| rest.is_empty());
+        removed
     }
 
     fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.first.iter().map(|first| (&first.0, &first.1)).chain(&self.rest)
+        let rest = self.rest.iter().flat_map(|rest| rest.iter());
+        self.first.iter().map(|first| (&first.0, &first.1)).chain(rest)
     }
 }
 
