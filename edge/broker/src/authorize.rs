@@ -96,7 +96,8 @@ const EVENT_TOPICS: &str = "$aws/events/";
 /// What a session knows of the topics that it publishes to.
 #[derive(Debug)]
 pub(crate) struct PublishTopics {
-    topics: Remembered<PublishTopic>,
+    /// From the first one on: many connections only receive.
+    topics: Option<Box<Remembered<PublishTopic>>>,
     limits: TopicLimits,
 }
 
@@ -127,7 +128,7 @@ pub(crate) enum Fresh {
 
 impl PublishTopics {
     pub(crate) fn new(limits: TopicLimits) -> Self {
-        Self { topics: Remembered::default(), limits }
+        Self { topics: None, limits }
     }
 
     /// What is known of a topic given as bytes of UTF-8.
@@ -141,7 +142,7 @@ impl PublishTopics {
         to_text: impl FnOnce() -> Result<TopicText<'t>, E>,
     ) -> Result<&mut PublishTopic, E> {
         let limits = &self.limits;
-        self.topics.entry(bytes, || {
+        self.topics.get_or_insert_default().entry(bytes, || {
             let name = match to_text()? {
                 TopicText::Text(text) => publishable(text, limits)?,
                 TopicText::Name(name) => name,
@@ -156,7 +157,7 @@ impl PublishTopics {
     /// one of them still is.
     pub(crate) fn any_left(&mut self, access: &Access) -> Option<bool> {
         let mut had_any = false;
-        for (_, topic) in &mut self.topics.entries {
+        for (_, topic) in self.topics.iter_mut().flat_map(|topics| &mut topics.entries) {
             if topic.plain.was_allowed() || topic.retained.was_allowed() {
                 had_any = true;
                 if topic.decide(access, false).0.is_ok() {

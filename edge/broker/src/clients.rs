@@ -75,7 +75,8 @@ pub(crate) struct Clients {
 
 #[derive(Debug, Default)]
 struct Inner {
-    known: HashMap<ClientId, Known>,
+    /// In boxes: of a table's places half may be empty.
+    known: HashMap<ClientId, Box<Known>>,
     /// When absent ones are forgotten.
     away: BTreeSet<(Timestamp, ClientId)>,
 }
@@ -118,7 +119,8 @@ impl Clients {
             is_persistent: details.session_expiry_s > 0,
             details: Some(details),
         };
-        inner.known.insert(client.clone(), Known { version, record, away: None });
+        let known = Known { version, record, away: None };
+        inner.known.insert(client.clone(), Box::new(known));
         version
     }
 
@@ -154,7 +156,7 @@ impl Clients {
 }
 
 impl Inner {
-    fn remove(&mut self, client: &ClientId) -> Option<Known> {
+    fn remove(&mut self, client: &ClientId) -> Option<Box<Known>> {
         let known = self.known.remove(client)?;
         if let Some(Away { forgotten_at, .. }) = known.away {
             self.away.remove(&(forgotten_at, client.clone()));

@@ -75,7 +75,8 @@ pub(crate) struct Connection<IO> {
     /// The rights in force, as [`Connection::watch`] last gave them.
     access: Arc<Access>,
     publishing: PublishTopics,
-    receiving: ReceiveTopics,
+    /// From the first message for the client on: many connections only send.
+    receiving: Option<Box<ReceiveTopics>>,
     tally: Tally,
     /// Whether the tally has to be handed on before anything else happens.
     flush_now: bool,
@@ -186,7 +187,7 @@ impl<IO> Connection<IO> {
             awaited: Vec::new(),
             withheld: None,
             publishing: PublishTopics::new(TopicLimits::from(&shared.config.limits)),
-            receiving: ReceiveTopics::default(),
+            receiving: None,
             owner: None,
             now: shared.monotonic.now(),
             at: (shared.clock)(),

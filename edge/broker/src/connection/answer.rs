@@ -51,8 +51,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     fn send_direct(&mut self, direct: Direct) {
         let Direct { message, outcome } = direct;
         let topic = &message.topic;
+        let receiving = self.receiving.get_or_insert_default();
         let Receives { is_allowed, slices } =
-            self.receiving.of(topic, &self.access, self.tally.slices(), &self.client);
+            receiving.of(topic, &self.access, self.tally.slices(), &self.client);
         if !is_allowed {
             self.shared.metrics.deny(Action::Receive);
             self.shared.metrics.drop_message(Dropped::ReceiveDenied);

@@ -31,8 +31,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let (mut n_run, mut run_slices) = (0, SliceMask::NONE);
         for delivery in self.batch.drain(..) {
             let topic = &delivery.message.topic;
+            let receiving = self.receiving.get_or_insert_default();
             let Receives { is_allowed, slices } =
-                self.receiving.of(topic, &self.access, self.tally.slices(), &self.client);
+                receiving.of(topic, &self.access, self.tally.slices(), &self.client);
             if !is_allowed {
                 self.shared.metrics.deny(Action::Receive);
                 let flush = self.tally.denied(self.at, Action::Receive, topic.as_str(), slices);
