@@ -2,6 +2,7 @@
 
 use picket_api::{Later, Message, Messages, PublishError};
 use picket_broker::{Broker, InternalPublish};
+use picket_mqtt::QoS;
 
 /// The broker behind the API's port.
 pub(crate) struct BrokerMessages {
@@ -17,8 +18,11 @@ impl BrokerMessages {
 impl Messages for BrokerMessages {
     fn publish(&self, message: Message) -> Later<'_, Result<(), PublishError>> {
         Box::pin(async move {
+            let is_promised = message.qos > QoS::AtMostOnce;
             self.broker.publish(publish(message)).map_err(not_published)?;
-            self.broker.committed().await;
+            if is_promised {
+                self.broker.committed().await;
+            }
             Ok(())
         })
     }

@@ -530,7 +530,6 @@ impl RecentChanges {
         }
     }
 
-    /// Whether one of the nouns changed since the read began, or may have.
     /// Notes that changes went by unseen: whoever reads at the moment has to read again.
     fn lose(&mut self) {
         self.next += 1;
@@ -538,6 +537,7 @@ impl RecentChanges {
         self.first_kept = self.next;
     }
 
+    /// Whether one of the nouns changed since the read began, or may have.
     fn has_met(&self, begun: u64, nouns: &BTreeSet<Change>) -> bool {
         let Some(skip) = begun.checked_sub(self.first_kept) else { return true };
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
