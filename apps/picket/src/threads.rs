@@ -5,6 +5,12 @@ use std::num::NonZeroUsize;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+/// Threads of each runtime for what blocks, which is reading the registry: the rights of newcomers
+/// above all. That is mostly processor time, so more of them would not be faster, and the store opens
+/// a reader for each that reads at the same time: with as many as tokio starts by itself, a fleet that
+/// comes back spent most of its processor time on opening and closing them. See docs/performance.md.
+const BLOCKING_THREADS_MAX: usize = 4;
+
 /// Runtimes of one thread each. Dropped, they end with what runs there.
 #[derive(Debug)]
 pub(crate) struct DeviceThreads(Vec<Runtime>);
@@ -22,6 +28,7 @@ impl DeviceThreads {
             // system call to wake a thread that is awake.
             Builder::new_multi_thread()
                 .worker_threads(1)
+                .max_blocking_threads(BLOCKING_THREADS_MAX)
                 .thread_name(format!("picket-devices-{number}"))
                 .enable_all()
                 .build()
