@@ -204,6 +204,15 @@ impl ViolationId {
     }
 }
 
+impl TryFrom<&ClientId> for ThingName {
+    type Error = NameError;
+
+    /// The thing that a client id names. Shares its text.
+    fn try_from(client: &ClientId) -> Result<Self, NameError> {
+        Self::parse(Arc::clone(&client.0))
+    }
+}
+
 impl From<&ThingName> for DeviceName {
     fn from(thing: &ThingName) -> Self {
         Self(Arc::clone(&thing.0))

@@ -14,15 +14,18 @@
 //! INVARIANT (no idle wake-up): a session is told of new access only if its access is different.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use picket_model::{Account, Change, ClientId, DeviceName, ThingName};
-use picket_policy::{Action, ConnectionFacts, Decision, Permissions};
+use picket_policy::{
+    Action, CertificateFacts, ConnectAttributes, ConnectionFacts, Decision, Permissions, ThingFacts,
+};
 use tracing::warn;
 
-use crate::bell::Bell;
+use crate::mailbox::Mailbox;
 use crate::ports::{Directory, Principal, Rights, Unavailable};
 use crate::revocation::{IssuedAs, Revocations};
 
@@ -80,6 +83,8 @@ pub struct AccessBook {
     account: Account,
     directory: Arc<dyn Directory>,
     revocations: ArcSwap<Revocations>,
+    /// Of a certificate that is attached to none.
+    no_things: Arc<BTreeSet<ThingName>>,
     /// The permissions that were made last. Under policies without variables they are the same for
     /// all, and kept once.
     made_last: ArcSwap<Permissions>,
@@ -121,15 +126,26 @@ struct Entry {
     principal: Principal,
     client: ClientId,
     errand: Errand,
-    issued_as: Option<IssuedAs>,
+    /// In a box: who shows no certificate need not be as large.
+    issued_as: Option<Box<IssuedAs>>,
     current: ArcSwap<Access>,
     /// Of `current`, and set after it.
     version: AtomicU64,
-    /// Rung after both.
-    bell: OnceLock<Arc<Bell>>,
+    /// Whose session is woken after both.
+    mailbox: OnceLock<Arc<Mailbox>>,
+    /// What policies can ask about it besides.
+    facts: OwnFacts,
     /// Held while the session's rights are read and handed on, so that two changes at once cannot
     /// overtake each other.
-    facts: Mutex<ConnectionFacts>,
+    reading: Mutex<()>,
+}
+
+/// What policies can ask about a session that stays the same as long as it lives. The rest is read
+/// with its rights, and not kept: the attributes of a thing may be many.
+struct OwnFacts {
+    source_ip: Option<IpAddr>,
+    certificate: Option<Arc<CertificateFacts>>,
+    connect: ConnectAttributes,
 }
 
 /// A session's view of its access. A clone sees the same and is told on its own; dropping the last
@@ -158,8 +174,8 @@ pub struct Opening {
     pub errand: Errand,
     /// Who issued its certificate; `None` if it has none.
     pub issued_as: Option<IssuedAs>,
-    /// What policies can ask about it. The thing is filled in from its rights, the client id from
-    /// `client` where it asks for one.
+    /// What policies can ask about it. The thing comes from its rights, the client id from `client`
+    /// where it asks for one.
     pub facts: ConnectionFacts,
 }
 
@@ -214,9 +230,9 @@ impl std::fmt::Display for Standing {
 impl AccessBook {
     /// Starts with no session.
     pub fn new(account: Account, directory: Arc<dyn Directory>) -> Arc<Self> {
-        let (revocations, inner) = Default::default();
+        let (revocations, no_things, inner) = Default::default();
         let made_last = ArcSwap::from_pointee(Permissions::none());
-        Arc::new(Self { account, directory, revocations, made_last, inner })
+        Arc::new(Self { account, directory, revocations, no_things, made_last, inner })
     }
 
     /// Reads a session's rights and keeps them in step from then on.
@@ -225,18 +241,16 @@ impl AccessBook {
     /// Whether the session is let in is the caller's to tell from [`Access::standing`]. Blocks for
     /// the time of a read.
     pub fn open(self: &Arc<Self>, opening: Opening) -> AccessWatch {
-        let Opening { principal, client, errand, issued_as, mut facts } = opening;
-        facts.client_id = match errand {
-            Errand::Connect => Some(client.clone()),
-            Errand::Publish => None,
-        };
+        let Opening { principal, client, errand, issued_as, facts } = opening;
+        let ConnectionFacts { client_id: _, source_ip, thing: _, certificate, connect } = facts;
+        let facts = OwnFacts { source_ip, certificate, connect };
         // Says no until the rights are read, which is before anybody else sees it.
         let nothing = Access {
             version: 0,
             device: DeviceName::from(&client),
             registered: false,
             is_client_registered: false,
-            things: Arc::default(),
+            things: Arc::clone(&self.no_things),
             thing: None,
             standing: Standing::CertificateNotActive,
             allows_anything: false,
@@ -251,11 +265,12 @@ impl AccessBook {
                 principal,
                 client,
                 errand,
-                issued_as,
+                issued_as: issued_as.map(Box::new),
                 current: ArcSwap::from_pointee(nothing),
                 version: AtomicU64::new(0),
-                bell: OnceLock::new(),
-                facts: Mutex::new(facts),
+                mailbox: OnceLock::new(),
+                facts,
+                reading: Mutex::new(()),
             });
             let live = Live { entry: Arc::clone(&entry), depends_on: Box::default() };
             inner.sessions.insert(id, live);
@@ -334,11 +349,11 @@ impl AccessBook {
 
     /// Reads a session's rights and hands on what became of them.
     fn read_again(&self, entry: &Entry) {
-        let mut facts = lock(&entry.facts);
+        let _reading = lock(&entry.reading);
         let rights = self.read_settled(entry);
         let before = entry.current.load_full();
         let after = match rights {
-            Ok(rights) => self.access(entry, &before, &mut facts, rights),
+            Ok(rights) => self.access(entry, &before, rights),
             Err(unavailable) => {
                 warn!(client.id = %entry.client.as_str().escape_debug(), error = %unavailable,
                     "denying everything: rights cannot be read");
@@ -354,8 +369,8 @@ impl AccessBook {
             let version = self.lock().new_version();
             entry.current.store(Arc::new(Access { version, ..after }));
             entry.version.store(version, Ordering::Release);
-            if let Some(bell) = entry.bell.get() {
-                bell.ring();
+            if let Some(mailbox) = entry.mailbox.get() {
+                mailbox.wake();
             }
         }
     }
@@ -385,13 +400,7 @@ impl AccessBook {
     }
 
     /// What a session may do by its rights; under the version of `before`.
-    fn access(
-        &self,
-        entry: &Entry,
-        before: &Access,
-        facts: &mut ConnectionFacts,
-        rights: Rights,
-    ) -> Access {
+    fn access(&self, entry: &Entry, before: &Access, rights: Rights) -> Access {
         let Rights {
             active,
             documents,
@@ -402,9 +411,9 @@ impl AccessBook {
             things,
             depends_on: _,
         } = rights;
-        facts.thing = thing;
-        let thing = facts.thing.as_ref().map(|thing| thing.name.clone());
-        let permissions = Permissions::compile(&self.account, &documents, facts);
+        let facts = entry.facts(thing);
+        let permissions = Permissions::compile(&self.account, &documents, &facts);
+        let thing = facts.thing.map(|thing| thing.name);
         let connect = match entry.errand {
             Errand::Connect => permissions.decide(Action::Connect, entry.client.as_str()),
             Errand::Publish => permissions.decide(Action::Connect, device.as_str()),
@@ -431,6 +440,7 @@ impl AccessBook {
             true => self.shared(permissions),
             false => Arc::new(Permissions::none()),
         };
+        let things = if things.is_empty() { Arc::clone(&self.no_things) } else { things };
         let version = before.version;
         Access {
             version,
@@ -461,6 +471,19 @@ impl AccessBook {
     }
 }
 
+impl Entry {
+    /// What policies can ask about it while it speaks for a thing.
+    fn facts(&self, thing: Option<ThingFacts>) -> ConnectionFacts {
+        let client_id = match self.errand {
+            Errand::Connect => Some(self.client.clone()),
+            Errand::Publish => None,
+        };
+        let OwnFacts { source_ip, certificate, connect } = &self.facts;
+        let (source_ip, certificate, connect) = (*source_ip, certificate.clone(), *connect);
+        ConnectionFacts { client_id, source_ip, thing, certificate, connect }
+    }
+}
+
 /// A poisoned lock still guards whole values here: every critical section writes last.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -470,7 +493,11 @@ impl Inner {
     /// Notes what a session's rights follow from now. A session that is gone follows from nothing.
     fn watch_for(&mut self, id: u64, depends_on: &BTreeSet<Change>) {
         let Some(live) = self.sessions.get_mut(&id) else { return };
-        let now = depends_on.iter().cloned().collect();
+        // Policies and groups are many sessions' nouns: their names are kept once.
+        let known =
+            |noun: &Change| self.by_change.get_key_value(noun).map(|(known, _)| known.clone());
+        let now =
+            depends_on.iter().map(|noun| known(noun).unwrap_or_else(|| noun.clone())).collect();
         let before = std::mem::replace(&mut live.depends_on, now);
         self.forget(id, before.iter().filter(|noun| !depends_on.contains(noun)));
         for new in depends_on.iter().filter(|noun| before.binary_search(noun).is_err()) {
@@ -551,9 +578,9 @@ impl AccessWatch {
         self.registration.entry.current.load_full()
     }
 
-    /// Has a bell rung from here on whenever the access is another. The first one given stays.
-    pub(crate) fn ring(&self, bell: &Arc<Bell>) {
-        self.registration.entry.bell.get_or_init(|| Arc::clone(bell));
+    /// Has a session woken from here on whenever the access is another. The first one given stays.
+    pub(crate) fn wake(&self, mailbox: &Arc<Mailbox>) {
+        self.registration.entry.mailbox.get_or_init(|| Arc::clone(mailbox));
     }
 
     /// Whether the access is another than the one last seen by [`AccessWatch::see`]. Costs one

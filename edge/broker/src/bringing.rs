@@ -23,8 +23,9 @@ const PORTION: usize = 100;
 /// subscriptions.
 #[derive(Debug, Default)]
 pub(crate) struct Bringing {
-    /// In the order of subscribing.
-    runs: VecDeque<Run>,
+    /// In the order of subscribing. Nearly all connections subscribe once and are done with it soon.
+    #[expect(clippy::box_collection, reason = "where there is none, a pointer is all it takes")]
+    runs: Option<Box<VecDeque<Run>>>,
 }
 
 /// One filter's.
@@ -39,28 +40,43 @@ impl Bringing {
     /// Brings everything that matches a filter, from the beginning if it is being brought already.
     pub(crate) fn begin(&mut self, filter: TopicFilter) {
         self.forget(&filter);
-        self.runs.push_back(Run { filter, after: None });
+        self.runs.get_or_insert_default().push_back(Run { filter, after: None });
     }
 
     /// Brings no more of a filter.
     pub(crate) fn forget(&mut self, filter: &TopicFilter) {
-        self.runs.retain(|run| run.filter != *filter);
+        if let Some(runs) = &mut self.runs {
+            runs.retain(|run| run.filter != *filter);
+        }
+        self.give_back();
     }
 
     /// Whether everything was brought.
     pub(crate) fn is_over(&self) -> bool {
-        self.runs.is_empty()
+        self.runs.is_none()
+    }
+
+    /// The first filter has nothing more to bring.
+    fn end_first(&mut self) {
+        if let Some(runs) = &mut self.runs {
+            runs.pop_front();
+        }
+        self.give_back();
+    }
+
+    fn give_back(&mut self) {
+        self.runs.take_if(|runs| runs.is_empty());
     }
 }
 
 /// Moves retained messages to the session's mailbox as long as it has room to spare.
 pub(crate) fn bring(shared: &Shared, lease: &mut Lease, now: Timestamp) {
     let Lease { bringing, mailbox, subscriptions, .. } = lease;
-    while let Some(run) = bringing.runs.front_mut()
+    while let Some(run) = bringing.runs.as_mut().and_then(|runs| runs.front_mut())
         && mailbox.has_room_to_spare()
     {
         let Some(subscription) = subscriptions.get(&run.filter) else {
-            bringing.runs.pop_front();
+            bringing.end_first();
             continue;
         };
         let found = shared.retained.matching(&run.filter, run.after.as_ref(), PORTION, now);
@@ -81,9 +97,7 @@ pub(crate) fn bring(shared: &Shared, lease: &mut Lease, now: Timestamp) {
             run.after = Some(topic);
         }
         if is_last {
-            bringing.runs.pop_front();
-            // Nearly all connections subscribe once: what that took is not kept.
-            bringing.runs.shrink_to_fit();
+            bringing.end_first();
         }
     }
 }

@@ -10,12 +10,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Buf;
-use picket_model::{ClientId, DisconnectReason, Timestamp};
+use picket_model::{DisconnectReason, Timestamp};
+use picket_mqtt::TopicLimits;
 use picket_mqtt::codec;
 use picket_mqtt::packet::{Packet, Version};
 use picket_mqtt::session::{NotResent, Output, Session, packet_bytes_max};
-use picket_mqtt::{Delivery, TopicLimits};
 use picket_policy::Action;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
@@ -28,7 +27,6 @@ use crate::greeting::drop_denied_filters;
 use crate::journal::{Journal, Ticket};
 use crate::mailbox::Mailbox;
 use crate::metrics::Dropped;
-use crate::ports::Principal;
 use crate::presence::Presence;
 use crate::reports::{self, Arrived, DenialPace, Judged};
 use crate::retained::ClientOwner;
@@ -61,9 +59,9 @@ const FAREWELL: Duration = Duration::from_millis(500);
 const HOLD_MS: i64 = 20;
 
 thread_local! {
-    /// The memory of a turn's outputs and deliveries. Shared by the connections of a thread: one that
-    /// is idle holds none.
-    static SPARE: Cell<(Vec<Output>, Vec<Delivery>)> = const { Cell::new((Vec::new(), Vec::new())) };
+    /// The memory of a turn's outputs. Shared by the connections of a thread: one that is idle holds
+    /// none.
+    static SPARE: Cell<Vec<Output>> = const { Cell::new(Vec::new()) };
 }
 
 /// A session's connection.
@@ -92,17 +90,14 @@ pub(crate) struct Connection<IO> {
     withheld: Option<Box<Withheld>>,
     /// This client as owner of retained messages, from its first one on.
     owner: Option<Arc<ClientOwner>>,
-    client: ClientId,
-    principal: Principal,
     /// When its certificate ends.
     expires_at: Option<Timestamp>,
     /// This turn's moment, for deadlines.
     now: Timestamp,
     /// This turn's moment, for data.
     at: Timestamp,
-    /// Empty between turns, when their memory is [`SPARE`].
+    /// Empty between turns, when its memory is [`SPARE`].
     out: Vec<Output>,
-    batch: Vec<Delivery>,
     counts: Counts,
     // Dropped in this order: the end is told before the client id is free again.
     presence: Presence,
@@ -116,13 +111,14 @@ struct Held {
     until: Timestamp,
 }
 
-/// Counted in the connection, added to the shared counters once per turn.
+/// Counted in the connection, added to the shared counters once per turn, which has no more than
+/// one read's packets and one mailbox's messages.
 #[derive(Debug, Default)]
 struct Counts {
-    packets_in: u64,
-    messages_in: u64,
+    packets_in: u32,
+    messages_in: u32,
     bytes_in: u64,
-    messages_out: u64,
+    messages_out: u32,
 }
 
 /// What a connection begins with.
@@ -134,8 +130,6 @@ pub(crate) struct Beginning<IO> {
     pub(crate) presence: Presence,
     pub(crate) watch: AccessWatch,
     pub(crate) access: Arc<Access>,
-    pub(crate) client: ClientId,
-    pub(crate) principal: Principal,
     pub(crate) source: IpAddr,
     pub(crate) expires_at: Option<Timestamp>,
     /// What was in flight and is dropped.
@@ -167,15 +161,13 @@ impl<IO> Connection<IO> {
             presence,
             watch,
             access,
-            client,
-            principal,
             source,
             expires_at,
             not_resent,
             connack,
             written_down,
         } = beginning;
-        watch.ring(&lease.mailbox.bell);
+        watch.wake(&lease.mailbox);
         let wires = shared.tripwires.wires(&access.device);
         let slices = Arc::clone(&shared.slices.current());
         let mut connection = Self {
@@ -192,15 +184,12 @@ impl<IO> Connection<IO> {
             now: shared.monotonic.now(),
             at: (shared.clock)(),
             out: Vec::new(),
-            batch: Vec::new(),
             counts: Counts::default(),
             shared,
             wire,
             session,
             watch,
             access,
-            client,
-            principal,
             expires_at,
             presence,
             lease,
@@ -226,7 +215,7 @@ impl<IO> Connection<IO> {
                     n_denied += 1;
                     self.shared.metrics.deny(Action::Receive);
                     self.shared.metrics.drop_message(Dropped::ReceiveDenied);
-                    let slices = self.tally.slices().of_name(topic, &self.client);
+                    let slices = self.tally.slices().of_name(topic, &self.presence.who.client);
                     let flush = self.tally.denied(self.at, Action::Receive, topic.as_str(), slices);
                     self.flush_now |= flush == Flush::Now;
                 }
@@ -234,7 +223,7 @@ impl<IO> Connection<IO> {
         }
         if n_denied > 0 {
             warn!(
-                client.id = %self.client.as_str().escape_debug(),
+                client.id = %self.presence.who.client.as_str().escape_debug(),
                 "{n_denied} messages in flight are denied now and were dropped"
             );
         }
@@ -254,7 +243,7 @@ impl<IO> Connection<IO> {
                 continue;
             }
             match &mut self.withheld {
-                None => output.encode(version, &mut self.wire.output),
+                None => output.encode(version, self.wire.output()),
                 Some(withheld) => withheld.append(|bytes| output.encode(version, bytes)),
             }
         }
@@ -274,7 +263,7 @@ impl<IO> Connection<IO> {
     /// Sends what need not wait for the disk any more.
     fn let_out(&mut self) {
         if let (Some(withheld), Some(journal)) = (&mut self.withheld, &self.shared.journal)
-            && withheld.let_out(journal, &mut self.wire.output)
+            && withheld.let_out(journal, self.wire.output())
         {
             self.withheld = None;
         }
@@ -354,7 +343,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             let is_congested = self.is_congested();
             let reads = !is_congested && self.held.is_none() && intake != Intake::Full;
             let tells_written = tells_written || self.wire.is_congested();
-            SPARE.set((std::mem::take(&mut self.out), std::mem::take(&mut self.batch)));
+            SPARE.set(std::mem::take(&mut self.out));
             tokio::select! {
                 biased;
                 // Other rights, a kick, mail: the next turn looks for each.
@@ -367,7 +356,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 () = room(self.held.as_ref()) => {}
                 () = timer.as_mut() => {}
             }
-            (self.out, self.batch) = SPARE.take();
+            self.out = SPARE.take();
         }
     }
 
@@ -431,7 +420,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Takes in every whole packet that was read, unless something has to be done first.
     fn take_in(&mut self) -> Result<Intake, Close> {
         self.release();
-        let mut input = std::mem::take(&mut self.wire.input);
+        let input = std::mem::take(&mut self.wire.input);
         let packet_bytes_max = packet_bytes_max(&self.shared.config.limits);
         let mut taken = 0;
         let result = loop {
@@ -456,8 +445,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 Err(error) => break Err(Close::ProtocolError(error.into())),
             }
         };
-        input.advance(taken);
-        self.wire.input = input;
+        self.wire.put_back(input, taken);
         result
     }
 
@@ -475,10 +463,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             std::mem::take(&mut self.counts);
         let metrics = &self.shared.metrics;
         for (counter, n) in [
-            (&metrics.packets_in, packets_in),
-            (&metrics.messages_in, messages_in),
+            (&metrics.packets_in, packets_in.into()),
+            (&metrics.messages_in, messages_in.into()),
             (&metrics.message_bytes_in, bytes_in),
-            (&metrics.messages_out, messages_out),
+            (&metrics.messages_out, messages_out.into()),
         ] {
             if n > 0 {
                 counter.inc_by(n);
@@ -498,12 +486,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Judges a report, and hands on what came of it.
     async fn report(&mut self, arrived: &Arrived) {
         let judged =
-            reports::judge(&self.shared, &self.client, &self.access, arrived, self.at).await;
+            reports::judge(&self.shared, &self.presence.who.client, &self.access, arrived, self.at)
+                .await;
         match &judged {
             // What the device did before its report is observed before it.
             Judged::Accepted(_) | Judged::Refused(_) => self.flush().await,
             Judged::Denied(_) => {
-                let slices = self.tally.slices().of_name(&arrived.name, &self.client);
+                let slices = self.tally.slices().of_name(&arrived.name, &self.presence.who.client);
                 let topic = arrived.name.as_str();
                 let flush = self.tally.denied(self.at, Action::Publish, topic, slices);
                 self.flush_now |= flush == Flush::Now;
@@ -511,14 +500,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             Judged::TooSoon { .. } => {}
         }
         let denials = &mut self.denials;
-        reports::conclude(&self.shared, &self.client, arrived, judged, self.at, denials).await;
+        reports::conclude(
+            &self.shared,
+            &self.presence.who.client,
+            arrived,
+            judged,
+            self.at,
+            denials,
+        )
+        .await;
     }
 
     /// Decides again what this session may do, as its rights are others now.
     fn decide_again(&mut self, access: Arc<Access>) -> Result<(), Close> {
         let before = std::mem::replace(&mut self.access, access);
         let access = &self.access;
-        debug!(client.id = %self.client.as_str().escape_debug(), "rights changed");
+        debug!(client.id = %self.presence.who.client.as_str().escape_debug(), "rights changed");
         match &access.standing {
             Standing::Stays => {}
             standing @ (Standing::CertificateNotActive | Standing::CertificateRevoked) => {
@@ -537,7 +534,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let had_filters = !self.lease.subscriptions.is_empty();
         let dropped = drop_denied_filters(&self.shared, access, &mut self.lease);
         if !dropped.is_empty() {
-            info!(client.id = %self.client.as_str().escape_debug(), "{} subscriptions removed: they are denied now", dropped.len());
+            info!(client.id = %self.presence.who.client.as_str().escape_debug(), "{} subscriptions removed: they are denied now", dropped.len());
             self.presence.unsubscribed(&dropped);
         }
         let has_filters = !self.lease.subscriptions.is_empty();
@@ -556,11 +553,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         self.count();
         self.await_disk().await;
         let Ended { reason, farewell, words, end, dismissal } =
-            close.judge(&self.shared, &self.client);
+            close.judge(&self.shared, &self.presence.who.client);
         let farewell = farewell.and_then(|code| self.session.farewell(code, words.as_deref()));
         // It is the last packet: what must still be withheld cannot follow.
         if let Some(packet) = farewell.filter(|_| self.withheld.is_none()) {
-            codec::encode(&packet, Version::V5, &mut self.wire.output);
+            codec::encode(&packet, Version::V5, self.wire.output());
         }
         // One try without waiting, so that the client hears it before anybody is waited for.
         let _ = tokio::time::timeout(Duration::ZERO, self.wire.turn(false, true)).await;
@@ -569,11 +566,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let ending = dismissal.leaves(self.session.end(end, now), now);
         let kept_until = ending.kept.as_ref().map(|kept| kept.until);
         if let Some(kept) = ending.kept {
-            self.lease.keep(kept, self.principal);
+            self.lease.keep(kept, self.presence.who.principal.clone());
         }
         if let Some((will, due)) = ending.will {
             let session = self.lease.mailbox.session;
-            let (client, source) = (self.client, self.tally.source());
+            let (client, source) = (self.presence.who.client.clone(), self.tally.source());
             let last = LastWill { will, client, session, access: self.watch, source };
             let to_send = if due > now { self.shared.wills.wait(last, due) } else { Some(last) };
             match to_send {
@@ -601,7 +598,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 /// Waits until a client need not be held up any more; for ever, if it is not.
 async fn room(held: Option<&Held>) {
     match held {
-        Some(held) => held.mailbox.room().await,
+        // In a box of its own: it is seldom, and the connection is smaller for it.
+        Some(held) => Box::pin(held.mailbox.room()).await,
         None => std::future::pending().await,
     }
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::Buf;
 use picket_model::{ClientId, Denied, DeviceName, Fact, Observation};
 use picket_mqtt::codec::{self, PacketType};
 use picket_mqtt::packet::{ConnAck, ConnAckProperties, Connect, Packet, Version};
@@ -57,7 +56,7 @@ pub(crate) async fn greet<IO: AsyncRead + AsyncWrite + Unpin>(
         Err(no_connect) => {
             // mqtt-3.1.1 [MQTT-3.1.4-1], [MQTT-4.8.0-1]: a malformed CONNECT is not answered.
             if let NoConnect::Decode(DecodeError::UnsupportedVersion(_)) = &no_connect {
-                wire.output.extend_from_slice(&UNACCEPTABLE_VERSION);
+                wire.output().extend_from_slice(&UNACCEPTABLE_VERSION);
             }
             let (reason, detail) = no_connect.into_refusal();
             let (client, device) = (None, None);
@@ -79,7 +78,7 @@ pub(crate) async fn greet<IO: AsyncRead + AsyncWrite + Unpin>(
                     code,
                     properties: ConnAckProperties::default(),
                 };
-                codec::encode(&Packet::ConnAck(Box::new(connack)), version, &mut wire.output);
+                codec::encode(&Packet::ConnAck(Box::new(connack)), version, wire.output());
             }
             let Refusal { reason, detail, device } = refusal;
             if reason == Refused::Denied {
@@ -156,7 +155,8 @@ async fn read_connect<IO: AsyncRead + AsyncWrite + Unpin>(
                 return Err(NoConnect::OtherPacket(frame.packet_type));
             };
             let len = frame.len;
-            wire.input.advance(len);
+            let input = std::mem::take(&mut wire.input);
+            wire.put_back(input, len);
             return Ok(*connect);
         }
         match wire.turn(true, false).await {
@@ -269,8 +269,6 @@ async fn begin<IO>(
         presence,
         watch,
         access,
-        client,
-        principal,
         source,
         expires_at,
         not_resent,

@@ -31,7 +31,7 @@ pub(crate) struct Mailbox {
     /// What the connection is asked from outside.
     pub(crate) asks: Asks,
     /// Wakes the session's connection, if it has one.
-    pub(crate) bell: Arc<Bell>,
+    pub(crate) bell: Bell,
     inner: Mutex<Inner>,
     /// Whether the client is connected. Read without the lock to choose among a group's members.
     online: AtomicBool,
@@ -103,7 +103,7 @@ impl Mailbox {
             asks: Asks::new(),
             inner: Mutex::new(inner),
             budget,
-            bell: Arc::default(),
+            bell: Bell::default(),
             online: AtomicBool::new(true),
             crowded: AtomicBool::new(false),
             has_room: Notify::new(),
@@ -185,7 +185,7 @@ impl Mailbox {
         match posted {
             Err(QueueFull) => return Posted::Full,
             Ok(()) if was_empty => self.bell.ring(),
-            Ok(()) => {}
+            Ok(()) => self.bell.add(),
         }
         if crowds { Posted::Crowds(kept) } else { Posted::Waits(kept) }
     }
@@ -252,8 +252,8 @@ impl Mailbox {
         }
     }
 
-    /// Wakes the session as if there were mail: it was asked something, or what it waits for is on the
-    /// disk.
+    /// Wakes the session as if there were mail: it has to go, its rights are others, it was asked
+    /// something, or what it waits for is on the disk.
     pub(crate) fn wake(&self) {
         self.bell.ring();
     }

@@ -27,7 +27,7 @@ pub(crate) struct Newcomer {
 /// tells it.
 pub(crate) struct Presence {
     shared: Arc<Shared>,
-    who: Newcomer,
+    pub(crate) who: Newcomer,
     /// The connection's number among those of its client.
     version: u64,
     is_over: bool,

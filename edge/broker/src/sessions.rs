@@ -322,7 +322,7 @@ impl Inner {
 impl Live {
     fn kick(&self, kick: Kick) {
         self.kick.get_or_init(|| kick);
-        self.mailbox.bell.ring();
+        self.mailbox.wake();
     }
 
     /// Waits until the connection has given the client id back.

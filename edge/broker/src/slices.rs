@@ -98,10 +98,6 @@ impl SliceSet {
         Self { slices, version, patterns, not_in }
     }
 
-    pub(crate) const fn len(&self) -> usize {
-        self.slices.len()
-    }
-
     pub(crate) const fn is_empty(&self) -> bool {
         self.slices.is_empty()
     }

@@ -61,7 +61,7 @@ pub fn rights(
         Some(id) => certificates::find(tx, id)?,
         None => None,
     };
-    let named = ThingName::parse(client.as_str()).ok();
+    let named = ThingName::try_from(client).ok();
     depends_on.extend(named.clone().map(Change::Thing));
 
     let (thing, exists) = speaks_for(tx, certificate.as_ref(), named.as_ref())?;

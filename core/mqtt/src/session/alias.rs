@@ -2,7 +2,42 @@
 
 use std::collections::BTreeMap;
 
+use super::Terms;
 use crate::{ProtocolError, TopicName};
+
+/// Aliases of both ways, from the first one on: most connections use none.
+#[derive(Debug, Default)]
+pub(super) struct Aliases(Option<Box<Both>>);
+
+#[derive(Debug)]
+struct Both {
+    received: ReceiveAliases,
+    sent: SendAliases,
+}
+
+impl Aliases {
+    fn both(&mut self, terms: &Terms) -> &mut Both {
+        self.0.get_or_insert_with(|| {
+            Box::new(Both {
+                received: ReceiveAliases::new(terms.receive_aliases_max),
+                sent: SendAliases::new(terms.send_aliases_max),
+            })
+        })
+    }
+
+    /// Those that the client set up.
+    pub(super) fn received(&mut self, terms: &Terms) -> &mut ReceiveAliases {
+        &mut self.both(terms).received
+    }
+
+    /// The alias that a topic is sent under, and whether the client knows it already.
+    pub(super) fn sent(&mut self, topic: &TopicName, terms: &Terms) -> Option<(u16, bool)> {
+        if terms.send_aliases_max == 0 {
+            return None;
+        }
+        self.both(terms).sent.of(topic)
+    }
+}
 
 /// Aliases that the client set up.
 #[derive(Debug)]
@@ -12,7 +47,7 @@ pub(super) struct ReceiveAliases {
 }
 
 impl ReceiveAliases {
-    pub(super) const fn new(max: u16) -> Self {
+    const fn new(max: u16) -> Self {
         Self { topics: Vec::new(), max }
     }
 
@@ -44,21 +79,17 @@ impl ReceiveAliases {
 
 /// Aliases that the server set up: the first topics that come along get one, and keep it.
 #[derive(Debug)]
-pub(super) struct SendAliases {
+struct SendAliases {
     topics: BTreeMap<TopicName, u16>,
     max: u16,
 }
 
 impl SendAliases {
-    pub(super) const fn new(max: u16) -> Self {
+    const fn new(max: u16) -> Self {
         Self { topics: BTreeMap::new(), max }
     }
 
-    /// The alias of a topic, and whether the client knows it already.
-    pub(super) fn of(&mut self, topic: &TopicName) -> Option<(u16, bool)> {
-        if self.max == 0 {
-            return None;
-        }
+    fn of(&mut self, topic: &TopicName) -> Option<(u16, bool)> {
         if let Some(&alias) = self.topics.get(topic) {
             return Some((alias, true));
         }

@@ -26,7 +26,7 @@ mod tests;
 use bytes::BytesMut;
 use picket_model::Timestamp;
 
-use self::alias::{ReceiveAliases, SendAliases};
+use self::alias::Aliases;
 use self::inflight::{Recorded, Stage};
 pub use self::pace::{Pace, PublishPace};
 pub use self::record::Record;
@@ -50,8 +50,7 @@ pub struct Session {
     unreleased_max: usize,
     /// Where there is a bound on how fast the client may publish.
     pace: Option<PublishPace>,
-    receive_aliases: ReceiveAliases,
-    send_aliases: SendAliases,
+    aliases: Aliases,
 }
 
 /// What is to be sent to the client.
@@ -256,8 +255,7 @@ impl Session {
             heard_at: now,
             unreleased_max,
             pace: terms.publishes_per_s_max.map(|per_s_max| PublishPace::new(per_s_max, now)),
-            receive_aliases: ReceiveAliases::new(terms.receive_aliases_max),
-            send_aliases: SendAliases::new(terms.send_aliases_max),
+            aliases: Aliases::default(),
         };
         (session, dropped)
     }
@@ -320,8 +318,8 @@ impl Session {
     ///
     /// # Errors
     /// The alias is outside the agreed range, or was not set up.
-    pub fn aliased(&self, alias: u16) -> Result<&TopicName, ProtocolError> {
-        self.receive_aliases.get(alias)
+    pub fn aliased(&mut self, alias: u16) -> Result<&TopicName, ProtocolError> {
+        self.aliases.received(&self.terms).get(alias)
     }
 
     /// Sets up an alias for later publishes.
@@ -329,7 +327,7 @@ impl Session {
     /// # Errors
     /// The alias is outside the agreed range.
     pub fn set_alias(&mut self, alias: u16, topic: &TopicName) -> Result<(), ProtocolError> {
-        self.receive_aliases.set(alias, topic)
+        self.aliases.received(&self.terms).set(alias, topic)
     }
 
     /// Takes a PUBLISH in. Its topic and alias are the caller's business.
@@ -505,7 +503,7 @@ impl Session {
                     packet_id: Some(item.packet_id),
                     // mqtt-3.1.1 [MQTT-3.3.1-1], mqtt-5 [MQTT-3.3.1-1]
                     dup: true,
-                    topic_alias: self.send_aliases.of(&delivery.message.topic),
+                    topic_alias: self.aliases.sent(&delivery.message.topic, &self.terms),
                     expiry_s: delivery.message.expiry_left_s(now),
                 }),
             });
@@ -530,7 +528,7 @@ impl Session {
             return Sent::TooLarge;
         }
         if self.terms.version == Version::V5 {
-            outgoing.topic_alias = self.send_aliases.of(&outgoing.delivery.message.topic);
+            outgoing.topic_alias = self.aliases.sent(&outgoing.delivery.message.topic, &self.terms);
         }
         if has_id {
             let packet_id = self.state.window.push(outgoing.delivery.clone());

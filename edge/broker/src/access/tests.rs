@@ -4,6 +4,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::*;
+use crate::budget::Budget;
+use crate::mailbox::SessionKey;
 use world::{Registry, certificate, change};
 
 mod world;
@@ -321,10 +323,11 @@ async fn a_waiting_session_is_woken() {
     let registry = Registry::new();
     let book = book(&registry);
     let mut watch = book.open(opening("A", "pump-1"));
-    let bell = Arc::new(Bell::default());
-    watch.ring(&bell);
+    let budget = Arc::new(Budget::new(0, Default::default()));
+    let mailbox = Arc::new(Mailbox::new(SessionKey(1), 0, 0, budget));
+    watch.wake(&mailbox);
     let waiting = tokio::spawn(async move {
-        bell.rung().await;
+        mailbox.bell.rung().await;
         summary(&watch.see())
     });
     tokio::task::spawn_blocking({

@@ -53,7 +53,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let topic = &message.topic;
         let receiving = self.receiving.get_or_insert_default();
         let Receives { is_allowed, slices } =
-            receiving.of(topic, &self.access, self.tally.slices(), &self.client);
+            receiving.of(topic, &self.access, self.tally.slices(), &self.presence.who.client);
         if !is_allowed {
             self.shared.metrics.deny(Action::Receive);
             self.shared.metrics.drop_message(Dropped::ReceiveDenied);

@@ -1,5 +1,8 @@
 //! Deliveries: what waits for the client, decided and counted as it leaves.
 
+use std::cell::Cell;
+
+use picket_mqtt::Delivery;
 use picket_mqtt::session::{Record, Sent};
 use picket_policy::Action;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,6 +14,11 @@ use crate::metrics::Dropped;
 use crate::slices::SliceMask;
 use crate::tally::Flush;
 use crate::wire::OUTPUT_HIGH_BYTES;
+
+thread_local! {
+    /// The memory of what leaves a mailbox at once.
+    static BATCH: Cell<Vec<Delivery>> = const { Cell::new(Vec::new()) };
+}
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Hands out what waits, as far as the client takes it. True if more is to be handed out once
@@ -26,14 +34,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let room = self.session.room();
         let unacknowledged = self.session.unacknowledged_bytes();
         let mailbox = &self.lease.mailbox;
-        let is_left = mailbox.take(&mut self.batch, room, OUTPUT_HIGH_BYTES, unacknowledged);
+        let mut batch = BATCH.take();
+        let is_left = mailbox.take(&mut batch, room, OUTPUT_HIGH_BYTES, unacknowledged);
         // Messages come in runs of one topic: what lies in the same slices is counted at once.
         let (mut n_run, mut run_slices) = (0, SliceMask::NONE);
-        for delivery in self.batch.drain(..) {
+        for delivery in batch.drain(..) {
             let topic = &delivery.message.topic;
             let receiving = self.receiving.get_or_insert_default();
             let Receives { is_allowed, slices } =
-                receiving.of(topic, &self.access, self.tally.slices(), &self.client);
+                receiving.of(topic, &self.access, self.tally.slices(), &self.presence.who.client);
             if !is_allowed {
                 self.shared.metrics.deny(Action::Receive);
                 let flush = self.tally.denied(self.at, Action::Receive, topic.as_str(), slices);
@@ -67,6 +76,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 Sent::NoRoom => self.shared.metrics.drop_message(Dropped::QueueFull),
             }
         }
+        BATCH.set(batch);
         self.flush_now |= self.tally.received(self.at, n_run, run_slices) == Flush::Now;
         // Without room in the window, an acknowledgement brings us back here.
         let goes_on = self.session.room() > 0;

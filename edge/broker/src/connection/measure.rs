@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use picket_model::limits::MqttLimits;
-use picket_model::{Account, PolicyName, Tripwires};
+use picket_model::{Account, ClientId, PolicyName, Tripwires};
 use picket_mqtt::TopicName;
 use picket_policy::ConnectionFacts;
 
@@ -18,6 +18,7 @@ use super::tests::Open;
 use super::*;
 use crate::access::{AccessBook, Errand, Opening};
 use crate::authorize::TopicText;
+use crate::ports::Principal;
 use crate::slices::SliceSet;
 use crate::tripwires::TripwireBook;
 

@@ -96,20 +96,20 @@ impl<IO> Connection<IO> {
             (Err(Denial { action, decision }), fresh) => {
                 if fresh == Fresh::Yes {
                     info!(
-                        client.id = %self.client.as_str().escape_debug(),
+                        client.id = %self.presence.who.client.as_str().escape_debug(),
                         topic = %topic.name.as_str().escape_debug(),
                         "{action} {decision}"
                     );
                 }
                 self.shared.metrics.deny(action);
-                let slices = topic.slices(self.tally.slices(), &self.client);
+                let slices = topic.slices(self.tally.slices(), &self.presence.who.client);
                 let flush = self.tally.denied(self.at, action, topic.name.as_str(), slices);
                 self.flush_now |= flush == Flush::Now;
                 return Ok(ReasonCode::NOT_AUTHORIZED);
             }
         };
         let bytes = publish.payload.len() as u64;
-        let slices = topic.slices(self.tally.slices(), &self.client);
+        let slices = topic.slices(self.tally.slices(), &self.presence.who.client);
         let flush = self.tally.published(self.at, bytes, &topic.name, slices);
         self.flush_now |= flush == Flush::Now;
         if pace == Pace::Exceeded {
@@ -121,7 +121,7 @@ impl<IO> Connection<IO> {
         if report.is_some() && publish.retain {
             // Nobody reports again what was so once, as a retained message would. It is counted
             // nevertheless: what the device sent, it sent.
-            info!(client.id = %self.client.as_str().escape_debug(), "report refused: it is to be retained");
+            info!(client.id = %self.presence.who.client.as_str().escape_debug(), "report refused: it is to be retained");
             self.shared.metrics.report(Reported::Retained);
             return Ok(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR);
         }
@@ -164,7 +164,7 @@ impl<IO> Connection<IO> {
         let reason = ReasonCode::TOPIC_NAME_INVALID;
         match self.session.publish_decided(undecided, reason, &mut self.out) {
             AfterDecision::GoOn => {
-                info!(client.id = %self.client.as_str().escape_debug(), "topic name refused: {error}");
+                info!(client.id = %self.presence.who.client.as_str().escape_debug(), "topic name refused: {error}");
                 self.shared.metrics.count_protocol_error(Broken::TopicName);
                 Ok(())
             }

@@ -97,7 +97,7 @@ impl<IO> Connection<IO> {
         let filter = match subscribable(text, &TopicLimits::from(limits)) {
             Ok(filter) => filter,
             Err(error) => {
-                info!(client.id = %self.client.as_str().escape_debug(), "topic filter refused: {error}");
+                info!(client.id = %self.presence.who.client.as_str().escape_debug(), "topic filter refused: {error}");
                 self.shared.metrics.count_protocol_error(Broken::TopicFilter);
                 return Ok(Err(ReasonCode::TOPIC_FILTER_INVALID));
             }
@@ -116,12 +116,12 @@ impl<IO> Connection<IO> {
             Decision::Allowed { .. } => Ok(Ok(filter)),
             decision @ (Decision::ExplicitDeny { .. } | Decision::ImplicitDeny) => {
                 info!(
-                    client.id = %self.client.as_str().escape_debug(),
+                    client.id = %self.presence.who.client.as_str().escape_debug(),
                     filter = %filter,
                     "{} {decision}", Action::Subscribe
                 );
                 self.shared.metrics.deny(Action::Subscribe);
-                let slices = self.tally.slices().of_filter(&filter, &self.client);
+                let slices = self.tally.slices().of_filter(&filter, &self.presence.who.client);
                 let flush = self.tally.denied(self.at, Action::Subscribe, filter.filter(), slices);
                 self.flush_now |= flush == Flush::Now;
                 Ok(Err(ReasonCode::NOT_AUTHORIZED))

@@ -16,7 +16,7 @@ use super::*;
 use crate::admission::{Identity, Peer};
 use crate::broker::{Broker, BrokerConfig};
 use crate::greeting::greet;
-use crate::ports::{Directory, Rights, Unavailable};
+use crate::ports::{Directory, Principal, Rights, Unavailable};
 use crate::wire::OUTPUT_HIGH_BYTES;
 
 /// Everybody may do everything.

@@ -108,7 +108,7 @@ fn a_set_has_room_for_as_many_slices_as_there_may_be() {
     let numbered = |n: usize| slice(&format!("d{n}"), DimensionOperator::NotIn, &["a"]);
     book.set((0..SLICES_MAX + 3).map(numbered).collect());
     let set = book.current();
-    assert_eq!(set.len(), SLICES_MAX);
+    assert_eq!(set.slices.len(), SLICES_MAX);
     let everywhere = set.of_name(&topic("b"), &client("c"));
     assert_eq!(everywhere.indices().collect::<Vec<_>>(), (0..SLICES_MAX).collect::<Vec<_>>());
     assert!(set.of_name(&topic("a"), &client("c")).is_empty());
