@@ -15,12 +15,17 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use x509_parser::asn1_rs::oid;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
-use x509_parser::oid_registry::{OID_PKCS1_SHA1WITHRSA, OID_SHA1_WITH_RSA};
+use x509_parser::oid_registry::{
+    OID_HASH_SHA1, OID_PKCS1_RSASSAPSS, OID_PKCS1_SHA1WITHRSA, OID_SHA1_WITH_RSA,
+};
 use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::{CertificateRevocationList, RevokedCertificate};
+use x509_parser::signature_algorithm::RsaSsaPssParams;
+use x509_parser::x509::AlgorithmIdentifier;
 
 use crate::certificate::{self, CertificateError};
 
@@ -80,7 +85,9 @@ pub enum RevocationError {
         problem: String,
     },
     /// It is signed with an algorithm that proves nothing any more.
-    #[error("the list of `{issuer}` is signed with SHA-1, which proves nothing")]
+    #[error(
+        "the list of `{issuer}` is signed with SHA-1, which proves nothing; have it signed with SHA-256"
+    )]
     Weak {
         /// Who is said to have issued it.
         issuer: String,
@@ -99,8 +106,10 @@ pub enum RevocationError {
         /// Who is said to have issued it.
         issuer: String,
     },
-    /// None of the issuers of that name signed it.
-    #[error("the signature of `{issuer}` on the list is wrong")]
+    /// None of the issuers of that name signed it, or not with an algorithm that is known here.
+    #[error(
+        "the signature of `{issuer}` on the list is wrong; get the list again, or name the certificate whose key signs it among the issuers of revocation lists"
+    )]
     Signature {
         /// Who is said to have issued it.
         issuer: String,
@@ -246,8 +255,7 @@ fn verify(
     issuers: &[ListIssuer],
 ) -> Result<(), RevocationError> {
     let issuer = || list.issuer().to_string();
-    let algorithm = &list.signature_algorithm.algorithm;
-    if *algorithm == OID_PKCS1_SHA1WITHRSA || *algorithm == OID_SHA1_WITH_RSA {
+    if is_sha1(&list.signature_algorithm) {
         return Err(RevocationError::Weak { issuer: issuer() });
     }
     let mut is_known = false;
@@ -266,6 +274,19 @@ fn verify(
         true => RevocationError::Signature { issuer: issuer() },
         false => RevocationError::UnknownIssuer { issuer: issuer() },
     })
+}
+
+/// Whether what is signed is SHA-1 of something, whichever kind of key signs it.
+fn is_sha1(algorithm: &AlgorithmIdentifier<'_>) -> bool {
+    let name = &algorithm.algorithm;
+    // Source: RFC 3279 2.2.3, ecdsa-with-SHA1.
+    let is_ecdsa = || *name == oid!(1.2.840.10045.4.1);
+    let is_pss = || {
+        let parameters = algorithm.parameters.as_ref().filter(|_| *name == OID_PKCS1_RSASSAPSS);
+        let parameters = parameters.and_then(|it| RsaSsaPssParams::try_from(it).ok());
+        parameters.is_some_and(|it| *it.hash_algorithm_oid() == OID_HASH_SHA1)
+    };
+    *name == OID_PKCS1_SHA1WITHRSA || *name == OID_SHA1_WITH_RSA || is_ecdsa() || is_pss()
 }
 
 /// Refuses what would be read wrongly: lists that only add to another, that speak for other issuers

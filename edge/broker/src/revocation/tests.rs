@@ -119,8 +119,42 @@ fn an_authority_with_a_new_key_revokes_what_it_issued_with_the_old_one() {
 fn a_list_that_nobody_named_signed_is_refused() {
     let (ours, namesake) = (authority("fleet", &[]), authority("fleet", &[]));
     let stranger = authority("stranger", &[]);
-    assert!(refused(namesake.list(&[&[7]]).der(), &ours).starts_with("the signature of `CN=fleet"));
+    assert_eq!(
+        refused(namesake.list(&[&[7]]).der(), &ours),
+        "the signature of `CN=fleet` on the list is wrong; get the list again, or name the \
+         certificate whose key signs it among the issuers of revocation lists"
+    );
     assert!(refused(stranger.list(&[&[7]]).der(), &ours).starts_with("nobody named `CN=stranger"));
+}
+
+/// Each sample is an issuer's certificate, a list of it that is signed with SHA-1, and one that is
+/// signed with SHA-256 by the same key.
+#[test]
+fn a_list_that_is_signed_with_sha_1_is_refused_whatever_key_signed_it() {
+    for sample in [
+        include_str!("samples/rsa.pem"),
+        include_str!("samples/rsa-pss.pem"),
+        include_str!("samples/ecdsa.pem"),
+    ] {
+        let issuers = ListIssuer::from_pem(sample.as_bytes()).unwrap();
+        let blocks: Vec<_> = sample.split_inclusive("-----END X509 CRL-----\n").collect();
+        let [weak, strong] = blocks[..] else { panic!("{} lists", blocks.len()) };
+        assert_eq!(
+            RevocationList::read(weak.as_bytes(), &issuers).unwrap_err().to_string(),
+            "the list of `CN=fleet` is signed with SHA-1, which proves nothing; have it signed \
+             with SHA-256"
+        );
+        assert_eq!(RevocationList::read(strong.as_bytes(), &issuers).unwrap()[0].len(), 1);
+        // One that counts does not make up for it.
+        let error = RevocationList::read(sample.as_bytes(), &issuers).unwrap_err();
+        assert!(matches!(error, RevocationError::Weak { .. }), "{error}");
+        // The same with a signature that is not of these bytes.
+        let pem = Pem::iter_from_buffer(strong.as_bytes()).last().unwrap().unwrap();
+        let mut forged = pem.contents;
+        *forged.last_mut().unwrap() ^= 1;
+        let error = RevocationList::read(&forged, &issuers).unwrap_err();
+        assert!(matches!(error, RevocationError::Signature { .. }), "{error}");
+    }
 }
 
 #[test]
