@@ -1,11 +1,13 @@
 //! Connections over a pipe in memory, where it can be seen how much the broker reads.
 
+mod kicks;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use picket_model::{
-    Certificate, CertificateId, ClientId, DeviceName, PolicyName, ThingName, Timestamp,
+    Certificate, CertificateId, ClientId, DeviceName, Observation, PolicyName, ThingName, Timestamp,
 };
 use picket_policy::{Document, NamedDocument};
 use prometheus_client::registry::Registry;
@@ -49,13 +51,17 @@ impl Directory for Open {
     }
 }
 
-/// The client's end of a connection that has said CONNECT and heard CONNACK.
-async fn connected(pipe_bytes: usize) -> DuplexStream {
-    let (observations, mut observed) = mpsc::channel(10);
-    tokio::spawn(async move { while observed.recv().await.is_some() {} });
+/// A broker that lets everybody in, and what it observes.
+fn broker() -> (Broker, mpsc::Receiver<Observation>) {
+    let (observations, observed) = mpsc::channel(10);
     let clock = Arc::new(|| Timestamp::EPOCH);
     let config = BrokerConfig::default();
     let broker = Broker::new(config, Arc::new(Open), observations, clock, &mut Registry::default());
+    (broker, observed)
+}
+
+/// The client's end of a connection that has said CONNECT.
+async fn connecting(broker: Broker, connect: &[u8], pipe_bytes: usize) -> DuplexStream {
     let (near, mut far) = tokio::io::duplex(pipe_bytes);
     tokio::spawn(async move {
         let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -65,7 +71,16 @@ async fn connected(pipe_bytes: usize) -> DuplexStream {
         let Ok(connection) = greeted else { panic!("not let in") };
         connection.run().await;
     });
-    far.write_all(b"\x10\x0d\0\x04MQTT\x04\x02\x02\x58\0\x01a").await.unwrap();
+    far.write_all(connect).await.unwrap();
+    far
+}
+
+/// The client's end of a connection that has said CONNECT and heard CONNACK.
+async fn connected(pipe_bytes: usize) -> DuplexStream {
+    let (broker, mut observed) = broker();
+    tokio::spawn(async move { while observed.recv().await.is_some() {} });
+    let connect = b"\x10\x0d\0\x04MQTT\x04\x02\x02\x58\0\x01a";
+    let mut far = connecting(broker, connect, pipe_bytes).await;
     let mut connack = [0; 4];
     far.read_exact(&mut connack).await.unwrap();
     assert_eq!(connack, [0x20, 2, 0, 0]);
