@@ -8,7 +8,8 @@ use crate::disk::Disk;
 use crate::peer::{Peer, connect, id, publish};
 use crate::testbed::{Testbed, soon};
 
-fn persistent(client: &str, version: Version) -> Connect {
+/// A CONNECT of one whose session outlives its connection, in MQTT 5 by 100 seconds.
+pub(crate) fn persistent(client: &str, version: Version) -> Connect {
     let mut wanted = connect(client, version);
     wanted.clean_start = false;
     if version == Version::V5 {
@@ -18,7 +19,7 @@ fn persistent(client: &str, version: Version) -> Connect {
 }
 
 /// A client whose session outlives its connection; whether it went on from before.
-async fn returning(bed: &Testbed, client: &str, version: Version) -> (Peer, bool) {
+pub(crate) async fn returning(bed: &Testbed, client: &str, version: Version) -> (Peer, bool) {
     let mut peer = Peer::plain(bed.plain).await;
     let connack = peer.connect(persistent(client, version)).await;
     (peer, connack.session_present)

@@ -25,6 +25,7 @@ mod https;
 mod observations;
 mod peer;
 mod reports;
+mod restarts;
 mod retained;
 mod revoked;
 mod rights;

@@ -104,7 +104,7 @@ impl Testbed {
 
     /// A broker with a configuration of its own, and the policy `open` for its plain listener.
     pub(crate) async fn configured(adjust: impl FnOnce(&mut BrokerConfig)) -> Self {
-        Self::made(adjust, None).await
+        Self::made(adjust, None, 0).await
     }
 
     /// A broker whose sessions are on a disk.
@@ -114,10 +114,23 @@ impl Testbed {
 
     /// The same, with a configuration of its own.
     pub(crate) async fn durable_with(disk: &Disk, adjust: impl FnOnce(&mut BrokerConfig)) -> Self {
-        Self::made(adjust, Some(disk.clone())).await
+        Self::made(adjust, Some(disk.clone()), 0).await
     }
 
-    async fn made(adjust: impl FnOnce(&mut BrokerConfig), disk: Option<Disk>) -> Self {
+    /// The same, by whose clock it is so many seconds later than it is.
+    pub(crate) async fn durable_later(
+        disk: &Disk,
+        later_s: i64,
+        adjust: impl FnOnce(&mut BrokerConfig),
+    ) -> Self {
+        Self::made(adjust, Some(disk.clone()), later_s * 1000).await
+    }
+
+    async fn made(
+        adjust: impl FnOnce(&mut BrokerConfig),
+        disk: Option<Disk>,
+        later_ms: i64,
+    ) -> Self {
         let mut config = BrokerConfig::default();
         adjust(&mut config);
         let registry = Arc::new(Registry::default());
@@ -137,7 +150,7 @@ impl Testbed {
             let breaks = std::mem::take(&mut *breaks.lock().unwrap());
             assert!(!breaks, "the clock breaks for a test");
             let since = SystemTime::UNIX_EPOCH.elapsed().unwrap();
-            Timestamp::from_millis(since.as_millis().try_into().unwrap())
+            Timestamp::from_millis(since.as_millis().try_into().unwrap()) + later_ms
         });
         let (observations, mut observed_rx) = mpsc::channel(100);
         let (observed_tx, observed) = watch::channel(Vec::new());
@@ -225,10 +238,15 @@ impl Testbed {
     /// A device whose certificate is registered and active, under a policy of its own with its name.
     pub(crate) fn device(&self, name: &str, policy: &str) -> Device {
         let device = self.stranger(name, 2100);
+        self.register(name, &device, policy);
+        device
+    }
+
+    /// Registers a certificate as active, under a policy of its own with this name.
+    pub(crate) fn register(&self, name: &str, device: &Device, policy: &str) {
         self.registry.set_certificate(&device.id, CertificateStatus::Active);
         self.registry.set_policy(name, policy);
         self.registry.attach(name, &device.id);
-        device
     }
 
     /// A list of revoked certificates that the CA signed.
