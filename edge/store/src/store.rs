@@ -53,6 +53,8 @@ impl Store {
         // SQLite gives its log files the mode of the database.
         let file = private_file(&path).map_err(opening(&path))?;
         file.set_permissions(PermissionsExt::from_mode(0o600)).map_err(opening(&path))?;
+        // Before SQLite opens it: whoever closes a file gives up all locks that the process has on it.
+        drop(file);
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(opening(dir))?;
 
         let mut connection = Connection::open_with_flags(
@@ -223,6 +225,10 @@ pub(crate) fn opening(path: &Path) -> impl Fn(io::Error) -> StoreError {
     move |source| StoreError::Open { path: path.clone(), source: Arc::new(source) }
 }
 
+/// Opens a file that only its owner may read, and makes it if it is missing.
+///
+/// A database is to be closed again before SQLite opens it. Source: "How To Corrupt An SQLite
+/// Database File", 2.2, about locks that are canceled by another close.
 pub(crate) fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }

@@ -1,10 +1,10 @@
 //! What lies on the disk, and who may open it.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use picket_model::Account;
-use picket_store::{Store, StoreError};
+use picket_store::{SessionStore, Store, StoreError};
 use tempfile::TempDir;
 
 use crate::scene::Scene;
@@ -40,6 +40,21 @@ fn a_directory_is_open_once_at_a_time() {
     let again = Store::open(dir.path(), Account::default()).unwrap();
     runtime.block_on(again.close());
     Store::open(dir.path(), Account::default()).unwrap();
+}
+
+/// SQLite's own locks, by which other programs see that a database is in use: one that sees none, such
+/// as `sqlite3` up to 3.50, takes the log away when it closes, and what is written after that is lost.
+#[test]
+fn a_database_in_use_is_locked_for_other_programs() {
+    let scene = Scene::with("thing a");
+    let sessions = SessionStore::open(&scene.store).unwrap();
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    for name in ["picket.db", "sessions.db"] {
+        let inode = std::fs::metadata(scene.dir.path().join(name)).unwrap().ino();
+        let is_locked = locks.lines().any(|lock| lock.contains(&format!(":{inode} ")));
+        assert!(is_locked, "{name}: {locks}");
+    }
+    drop(sessions);
 }
 
 #[test]
