@@ -366,10 +366,10 @@ class CrtSession5:
 class Listener:
     """A running `mosquitto_sub`; `messages` is the queue of (topic, text) that it printed."""
 
-    def __init__(self, device, topic):
+    def __init__(self, device, topic, *words):
         self.messages = queue.Queue()
         self.process = device.mosquitto(
-            *["mosquitto_sub", "-t", topic, "-q", "1", "-F", "%t %p", "-d"],
+            *["mosquitto_sub", "-t", topic, "-q", "1", "-F", "%t %p", "-d", *words],
             stderr=subprocess.STDOUT,
         )
         subscribed = threading.Event()

@@ -1,13 +1,16 @@
 """Lifecycle events and events of the registry, as a subscriber hears them."""
 
+import contextlib
 import json
+import sqlite3
 import time
+import urllib.request
 import uuid
 
 import paho.mqtt.client as paho
 import pytest
 
-from harness import ACCOUNT, eventually
+from harness import ACCOUNT, ALLOW_ALL, PATIENCE_S, Listener, eventually
 
 ARN = f"arn:aws:iot:us-east-1:{ACCOUNT}"
 
@@ -201,3 +204,101 @@ def test_a_mitigation_action_moves_things_as_loudly_as_the_api(iot, device, anyt
         securityProfileName="Sizes",
         securityProfileTargetArn=f"{ARN}:all/registered-things",
     )
+
+
+CREATED = "$aws/events/thing/+/created"
+
+
+def start_with_an_absent_watcher(server, folder):
+    """Starts a server that tells of things; of whom they are told is away, and has a session."""
+    server.start()
+    server.aws("iot").create_policy(policyName="P", policyDocument=ALLOW_ALL)
+    watcher = server.provision("Watcher", "P", folder)
+    subscribing = watcher.mosquitto("mosquitto_sub", "-c", "-q", "1", "-t", CREATED, "-E")
+    assert subscribing.wait(timeout=PATIENCE_S) == 0, subscribing.stderr.read()
+    switch(server.aws("iot"), True, "THING")
+    return watcher
+
+
+def waiting(server):
+    """The events that the server is still to publish, oldest first: what the next one finds."""
+    with contextlib.closing(sqlite3.connect(server.data_dir / "picket.db")) as database:
+        rows = database.execute("SELECT id, topic FROM registry_events ORDER BY row").fetchall()
+    return [(event_id, topic.split("/")[3]) for event_id, topic in rows]
+
+
+def heard_up_to(watcher, last):
+    """Lets the watcher come back: all it is told up to this thing, as event id and name."""
+    listener = Listener(watcher, CREATED, "-c")
+    try:
+        told = listener.until(lambda topic, text: topic == CREATED.replace("+", last))
+    finally:
+        listener.close()
+    events = [json.loads(text) for _, text in told]
+    return [(event["eventId"], event["thingName"]) for event in events]
+
+
+@contextlib.contextmanager
+def sessions_held_up(server):
+    """Meanwhile the server can store nothing for its sessions, and so it forgets no event."""
+    file = server.data_dir / "sessions.db"
+    connected = sqlite3.connect(file, timeout=PATIENCE_S, isolation_level=None)
+    with contextlib.closing(connected) as database:
+        database.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def waits_for_the_disk(server):
+    """Whether something that a session was promised is not on the disk yet."""
+    address = server.endpoints()["console"][0]
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=PATIENCE_S) as page:
+        lines = page.read().decode().splitlines()
+    return "picket_mqtt_journal_bytes 0" not in lines
+
+
+def test_an_event_that_was_on_its_way_when_the_server_was_killed_is_published(
+    new_server, tmp_path
+):
+    server = new_server
+    watcher = start_with_an_absent_watcher(server, tmp_path)
+    iot = server.aws("iot")
+    iot.create_thing(thingName="Before")
+    eventually("the first is published", lambda: not waiting(server))
+    with sessions_held_up(server):
+        iot.create_thing(thingName="Pump")
+        eventually("it is on its way", lambda: waits_for_the_disk(server))
+        server.kill()
+    left = waiting(server)
+    assert [name for _, name in left] == ["Pump"]
+    server.start()
+    eventually("the second is published", lambda: not waiting(server))
+    told = heard_up_to(watcher, "Pump")
+    assert [name for _, name in told] == ["Before", "Pump"]
+    assert told[1:] == left
+    server.stop()
+
+
+def test_no_event_is_lost_whenever_the_server_is_killed(new_server, tmp_path):
+    server = new_server
+    watcher = start_with_an_absent_watcher(server, tmp_path)
+    made, left = [], []
+    # Until it was killed three times before all was published.
+    for n_things in [1, 2, 5, 20] * 5:
+        iot = server.aws("iot")
+        for _ in range(n_things):
+            made.append(f"T{len(made)}")
+            iot.create_thing(thingName=made[-1])
+        server.kill()
+        left.append(waiting(server))
+        if sum(map(bool, left)) == 3:
+            break
+        server.start()
+    assert sum(map(bool, left)) == 3, left
+    server.start()
+    eventually("all are published", lambda: not waiting(server))
+    told = heard_up_to(watcher, made[-1])
+    # Each at least once, first in their order, and always under the same id.
+    assert list(dict.fromkeys(name for _, name in told)) == made
+    assert len(set(told)) == len(made)
+    assert set(told).issuperset(event for events in left for event in events)
+    server.stop()

@@ -1,13 +1,14 @@
 //! A process that is killed loses nothing that it was told is stored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use picket_model::{Account, Metric, MetricValue};
+use picket_model::{Account, EventType, Metric, MetricValue};
 use picket_store::{
-    Page, RegistryError, SessionStore, Store, StoreError, datapoints, meta, things,
+    Page, RegistryError, SessionStore, Store, StoreError, datapoints, event_configurations, meta,
+    registry_events, things,
 };
 use tempfile::TempDir;
 
@@ -48,6 +49,40 @@ fn what_was_acknowledged_survives_kill_9() {
     }
 }
 
+/// An event that waits is on the disk as soon as its change is: whoever comes next publishes it.
+#[test]
+fn what_is_to_be_told_of_a_change_survives_kill_9_with_it() {
+    let dir = TempDir::new().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let store = Store::open(dir.path(), Account::default()).unwrap();
+    let enabled = BTreeMap::from([(EventType::Thing, true)]);
+    let switch = store.write(move |tx| event_configurations::update(tx, &enabled, NOW));
+    runtime.block_on(switch).unwrap();
+    runtime.block_on(store.close());
+    drop(store);
+    let mut acknowledged = BTreeSet::new();
+    for (round, kill_after) in [1, 40, 333].into_iter().enumerate() {
+        let child = "crash::child_that_writes_until_it_is_killed";
+        let numbers = run_and_kill(child, dir.path(), round, kill_after);
+        acknowledged.extend(numbers.iter().map(|number| format!("t{number}")));
+        let store = Store::open(dir.path(), Account::default()).unwrap();
+        let events = store.read(|tx| registry_events::waiting(tx, 100_000)).unwrap();
+        drop(store);
+        let thing_of = |topic: &str| {
+            let name = topic.strip_prefix("$aws/events/thing/")?.strip_suffix("/created")?;
+            Some(name.to_owned())
+        };
+        let told: BTreeSet<_> = events.iter().map(|it| thing_of(&it.topic).unwrap()).collect();
+        let database = rusqlite::Connection::open(dir.path().join("picket.db")).unwrap();
+        let mut things = database.prepare("SELECT name FROM things").unwrap();
+        let things: BTreeSet<String> =
+            things.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(told, things, "after round {round}");
+        assert_eq!(events.len(), told.len(), "each is told once");
+        assert!(told.is_superset(&acknowledged), "after round {round}");
+    }
+}
+
 /// Starts the child, kills it after `kill_after` acknowledgements and gives all that it printed.
 fn run_and_kill(test: &str, dir: &Path, round: usize, kill_after: usize) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
@@ -78,7 +113,7 @@ fn run_and_kill(test: &str, dir: &Path, round: usize, kill_after: usize) -> Vec<
 }
 
 #[test]
-#[ignore = "the child of what_was_acknowledged_survives_kill_9"]
+#[ignore = "the child of what_was_acknowledged_survives_kill_9 and another"]
 fn child_that_writes_until_it_is_killed() {
     let dir = std::env::var_os(DIR_VARIABLE).unwrap();
     let round = std::env::var(ROUND_VARIABLE).unwrap();
