@@ -1,6 +1,9 @@
 """What a persistent session was promised survives a server that is killed again and again."""
 
+import contextlib
+import dataclasses
 import queue
+import sqlite3
 import threading
 
 import paho.mqtt.client as paho
@@ -173,4 +176,45 @@ def test_sessions_in_memory_end_with_the_server_and_do_not_come_back(new_server,
     server.more_config = durable
     server.start()
     assert not comes_back()
+    server.stop()
+
+
+def test_a_stored_session_goes_on_for_its_certificate_alone(new_server, tmp_path):
+    server = new_server
+    server.start()
+    server.aws("iot").create_policy(policyName="P", policyDocument=ALLOW_ALL)
+    owner = server.provision("Owner", "P", tmp_path)
+    thief = dataclasses.replace(server.provision("Thief", "P", tmp_path), name="Owner")
+    subscribing = owner.mosquitto("mosquitto_sub", "-c", "-q", "1", "-t", "jobs/#", "-E")
+    assert subscribing.wait(timeout=PATIENCE_S) == 0, subscribing.stderr.read()
+    publisher = server.provision("Publisher", "P", tmp_path)
+    assert publisher.publish("jobs/1", "for the owner") == (0, "")
+    server.kill()
+
+    def stored():
+        """Whose sessions are stored, and how many messages."""
+        with contextlib.closing(sqlite3.connect(server.data_dir / "sessions.db")) as database:
+            principals = database.execute("SELECT principal FROM sessions").fetchall()
+            (messages,) = database.execute("SELECT count(*) FROM messages").fetchone()
+        return [principal for (principal,) in principals], messages
+
+    assert stored() == ([f"certificate/{owner.certificate_id}"], 1)
+    server.start()
+    session = Persistent(thief, paho.MQTTv5)
+    assert not session.wait_connected()
+    server.kill()
+    assert stored() == ([f"certificate/{thief.certificate_id}"], 0)
+    session.client.loop_stop()
+    server.start()
+    back = Persistent(owner, paho.MQTTv5)
+    assert not back.wait_connected()
+    assert publisher.publish("jobs/2", "for nobody") == (0, "")
+    # What comes first is what it subscribes to now.
+    back.client.subscribe("jobs/3", qos=1)
+    back.subscribed.get(timeout=PATIENCE_S)
+    assert publisher.publish("jobs/3", "for the owner again") == (0, "")
+    eventually("a message", lambda: back.received)
+    assert back.received == [(1, "for the owner again")]
+    assert session.received == []
+    back.close()
     server.stop()
