@@ -1,5 +1,6 @@
 //! The broker beside Debian's mosquitto, under the same generator in the same run: messages, idle
-//! connections, what deciding and counting cost, and subscribers that do not read.
+//! connections, what deciding and counting cost, what durable sessions cost, and subscribers that do
+//! not read.
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::brokers::{Programs, Transport};
 use crate::load::Shape;
 use crate::{machine, say};
 
+mod durable;
 mod idle;
 mod shares;
 mod stalled;
@@ -41,6 +43,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<()> {
     n_measured += throughput::run(plan).await?;
     n_measured += shares::run(plan).await?;
     n_measured += idle::run(plan).await?;
+    n_measured += durable::run(plan).await?;
     n_measured += stalled::run(plan).await?;
     ensure!(n_measured > 0, "no measurement has the words {:?} in its name", plan.words);
     Ok(())

@@ -28,12 +28,18 @@ pub(crate) struct Programs {
 /// Which broker, and how it is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// mosquitto, without access control and without anything to write to disk.
-    Mosquitto,
+    /// mosquitto, without access control and with no bound on its queues.
+    Mosquitto {
+        /// Whether it writes sessions to disk, every half hour and when it ends; it acknowledges
+        /// messages before.
+        is_saving: bool,
+    },
     /// Picket with policies.
     Picket {
         /// Whether a security profile watches every device.
         is_watching: bool,
+        /// Whether a queue has room for a million messages in place of a thousand.
+        has_long_queues: bool,
     },
 }
 
@@ -52,13 +58,13 @@ pub(crate) struct Broker {
     pub(crate) pid: u32,
     plain: Door,
     tls: Door,
-    _process: Process,
+    process: Process,
 }
 
-#[expect(dead_code, reason = "held so that they end with the broker")]
+/// Held so that it ends with the broker.
 enum Process {
     Picket(Server),
-    Mosquitto(Child, TempDir),
+    Mosquitto { _process: Child, _folder: TempDir },
 }
 
 impl Broker {
@@ -68,8 +74,10 @@ impl Broker {
     /// When the program is missing or does not come up.
     pub(crate) async fn start(kind: Kind, programs: &Programs) -> Result<Self> {
         match kind {
-            Kind::Mosquitto => start_mosquitto(&programs.mosquitto).await,
-            Kind::Picket { is_watching } => start_picket(&programs.picket, is_watching).await,
+            Kind::Mosquitto { is_saving } => start_mosquitto(&programs.mosquitto, is_saving).await,
+            Kind::Picket { is_watching, has_long_queues } => {
+                start_picket(&programs.picket, is_watching, has_long_queues).await
+            }
         }
     }
 
@@ -80,14 +88,31 @@ impl Broker {
             Transport::Tls => &self.tls,
         }
     }
+
+    /// What a counter of Picket's has counted, see [`Server::counter`]. `None` of mosquitto.
+    ///
+    /// # Errors
+    /// When the broker does not tell.
+    pub(crate) async fn counter(&self, name: &str) -> Result<Option<u64>> {
+        match &self.process {
+            Process::Picket(server) => server.counter(name).await.map(Some),
+            Process::Mosquitto { .. } => Ok(None),
+        }
+    }
 }
 
 /// A server whose one policy allows everything, also on a plain listener. All clients with TLS
 /// show one certificate.
-async fn start_picket(program: &Path, is_watching: bool) -> Result<Broker> {
+async fn start_picket(program: &Path, is_watching: bool, has_long_queues: bool) -> Result<Broker> {
     const CONFIG: &str = "[[mqtt.listener]]\nlisten = \"127.0.0.1:0\"\ntls = false\n\
                           anonymous_policy = \"Bench\"\n";
-    let server = Server::start(program, CONFIG).await?;
+    const LONG_QUEUES: &str =
+        "[mqtt.limits]\nqueue_messages_max = 1_000_000\nqueue_bytes_max = 1_073_741_824\n";
+    let mut config = CONFIG.to_owned();
+    if has_long_queues {
+        config.push_str(LONG_QUEUES);
+    }
+    let server = Server::start(program, &config).await?;
     server.policy("Bench", &allow_all()).await?;
     let Registered { certificate_pem, key_pem, .. } = server.certificate("Bench").await?;
     if is_watching {
@@ -98,7 +123,7 @@ async fn start_picket(program: &Path, is_watching: bool) -> Result<Broker> {
         pid: server.pid()?,
         plain: Door { address: server.address("mqtt")?, tls: None },
         tls: Door { address: server.address("mqtts")?, tls: Some(tls) },
-        _process: Process::Picket(server),
+        process: Process::Picket(server),
     })
 }
 
@@ -117,7 +142,7 @@ async fn watch(server: &Server) -> Result<()> {
     server.call("iot", &line, Value::Null).await.map(drop)
 }
 
-async fn start_mosquitto(program: &Path) -> Result<Broker> {
+async fn start_mosquitto(program: &Path, is_saving: bool) -> Result<Broker> {
     let folder = tempfile::tempdir()?;
     let now = picket::clock::now();
     let issuer = Issuer::create(now)?;
@@ -137,10 +162,11 @@ async fn start_mosquitto(program: &Path) -> Result<Broker> {
     let (plain, tls) = (free_address()?, free_address()?);
     // As root it would give up its rights and then not be able to read these files.
     let config = format!(
-        "user root\nallow_anonymous true\npersistence false\nmax_queued_messages 0\n\
-         max_inflight_messages 0\nset_tcp_nodelay true\n\
+        "user root\nallow_anonymous true\npersistence {is_saving}\npersistence_location {}/\n\
+         max_queued_messages 0\nmax_inflight_messages 0\nset_tcp_nodelay true\n\
          listener {} 127.0.0.1\n\
          listener {} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\n",
+        folder.path().display(),
         plain.port(),
         tls.port(),
         ca.display(),
@@ -162,7 +188,7 @@ async fn start_mosquitto(program: &Path) -> Result<Broker> {
         pid: process.id().context("mosquitto has ended")?,
         plain: Door { address: plain, tls: None },
         tls: Door { address: tls, tls: Some(connector) },
-        _process: Process::Mosquitto(process, folder),
+        process: Process::Mosquitto { _process: process, _folder: folder },
     })
 }
 

@@ -31,13 +31,25 @@ impl Door {
     /// # Errors
     /// When nothing listens there, or the handshake or the CONNECT is refused.
     pub(crate) async fn connect(&self, client: &str) -> Result<Box<dyn Stream>> {
+        self.introduce(client, b"MQTT\x04\x02\x00\x3c").await
+    }
+
+    /// Connects with a session that outlives the connection.
+    ///
+    /// # Errors
+    /// As [`Door::connect`], and when there is such a session already.
+    pub(crate) async fn connect_to_stay(&self, client: &str) -> Result<Box<dyn Stream>> {
+        self.introduce(client, b"MQTT\x04\x00\x00\x3c").await
+    }
+
+    async fn introduce(&self, client: &str, terms: &[u8; 8]) -> Result<Box<dyn Stream>> {
         let stream = TcpSocket::new_v4()?
             .connect(self.address)
             .await
             .with_context(|| format!("nothing listens at {}", self.address))?;
         let mut stream = self.secure(stream).await?;
         let mut packet = vec![0x10, 12 + u8::try_from(client.len())?, 0, 4];
-        packet.extend_from_slice(b"MQTT\x04\x02\x00\x3c");
+        packet.extend_from_slice(terms);
         put_text(&mut packet, client)?;
         let answer = ask(&mut stream, &packet).await?;
         ensure!(answer == [0x20, 2, 0, 0], "CONNECT was refused: {answer:?}");
@@ -63,6 +75,18 @@ pub(crate) async fn subscribe(stream: &mut dyn Stream, filter: &str, qos: u8) ->
     packet.push(qos);
     let answer: [u8; 5] = ask(stream, &packet).await?;
     ensure!(answer == [0x90, 3, 0, 1, qos], "SUBSCRIBE was refused: {answer:?}");
+    Ok(())
+}
+
+/// Ends a connection, and waits until the broker has ended it too.
+///
+/// # Errors
+/// When it is lost before.
+pub(crate) async fn disconnect(mut stream: Box<dyn Stream>) -> Result<()> {
+    stream.write_all(&[0xe0, 0]).await?;
+    stream.flush().await?;
+    let n_bytes = stream.read_to_end(&mut Vec::new()).await?;
+    ensure!(n_bytes == 0, "something came after DISCONNECT");
     Ok(())
 }
 

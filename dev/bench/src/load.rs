@@ -12,7 +12,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::client::{Door, Stream, publish_frame, subscribe};
+use crate::client::{Door, Stream, disconnect, publish_frame, subscribe};
+
+/// Bytes of a PUBACK in MQTT 3.1.1.
+const PUBACK_BYTES: usize = 4;
 
 /// How messages flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +24,28 @@ pub(crate) enum Shape {
     FanIn,
     /// Each publisher to a subscriber of its own.
     Pairs,
+}
+
+/// What becomes of the subscribers' sessions without their connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sessions {
+    /// They end.
+    End,
+    /// They stay.
+    Stay,
+    /// They stay, and the connections are over before the first message: nothing is delivered.
+    StayAlone,
+}
+
+/// When a message is no longer on its way. Where subscribers are there, the load is closed-loop at
+/// both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// Once its subscriber has it, which must be there.
+    Delivered,
+    /// Once its publisher has the acknowledgement and its subscriber, if it is there, the message. At
+    /// QoS 1 only.
+    Acknowledged,
 }
 
 /// A load that clients put on a broker.
@@ -32,17 +57,33 @@ pub(crate) struct Load {
     pub(crate) publishers: usize,
     /// Quality of service of publishes and subscriptions: 0 or 1.
     pub(crate) qos: u8,
-    /// Messages that one publisher has on their way to the subscriber before it waits: the load is
-    /// closed-loop at both ends.
+    /// The subscribers' sessions.
+    pub(crate) sessions: Sessions,
+    /// Messages that one publisher has on their way before it waits.
     pub(crate) window: usize,
+    /// When a message is no longer on its way.
+    pub(crate) arrival: Arrival,
     /// Payload bytes of a message.
     pub(crate) payload_bytes: usize,
 }
 
 /// A load that is being put on a broker, until it is dropped.
 pub(crate) struct Running {
-    delivered: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     clients: JoinSet<Result<()>>,
+}
+
+/// How many messages more a publisher may send, by what it waits for.
+struct Credit {
+    acknowledged: Option<Semaphore>,
+    delivered: Option<Semaphore>,
+}
+
+/// What has come of the messages so far.
+#[derive(Default)]
+struct Counts {
+    delivered: AtomicU64,
+    acknowledged: AtomicU64,
 }
 
 impl Load {
@@ -51,18 +92,24 @@ impl Load {
     /// # Errors
     /// When the broker cannot be reached or refuses a packet.
     pub(crate) async fn start(&self, door: &Door) -> Result<Running> {
-        let delivered = Arc::new(AtomicU64::new(0));
-        let credit: Vec<_> =
-            (0..self.publishers).map(|_| Arc::new(Semaphore::new(self.window))).collect();
+        let counts = Arc::new(Counts::default());
+        let credit: Vec<_> = (0..self.publishers).map(|_| Arc::new(Credit::new(self))).collect();
         let filters: Vec<String> = match self.shape {
             Shape::FanIn => vec!["bench/+".to_owned()],
             Shape::Pairs => (0..self.publishers).map(|number| format!("bench/{number}")).collect(),
         };
         let mut subscribers = Vec::new();
         for (number, filter) in filters.iter().enumerate() {
-            let mut stream = door.connect(&format!("bench-sub-{number}")).await?;
+            let client = format!("bench-sub-{number}");
+            let mut stream = match self.sessions {
+                Sessions::End => door.connect(&client).await?,
+                Sessions::Stay | Sessions::StayAlone => door.connect_to_stay(&client).await?,
+            };
             subscribe(&mut stream, filter, self.qos).await?;
-            subscribers.push(stream);
+            match self.sessions {
+                Sessions::End | Sessions::Stay => subscribers.push(stream),
+                Sessions::StayAlone => disconnect(stream).await?,
+            }
         }
         let mut publishers = Vec::new();
         for number in 0..self.publishers {
@@ -70,14 +117,15 @@ impl Load {
         }
         let mut clients = JoinSet::new();
         for stream in subscribers {
-            clients.spawn(receive(stream, self.qos, credit.clone(), Arc::clone(&delivered)));
+            clients.spawn(receive(stream, self.qos, credit.clone(), Arc::clone(&counts)));
         }
         for ((number, stream), credit) in publishers.into_iter().enumerate().zip(credit) {
             let (reader, writer) = tokio::io::split(stream);
-            clients.spawn(publish(writer, number, self.clone(), credit));
-            clients.spawn(ignore(reader));
+            let counts = Arc::clone(&counts);
+            clients.spawn(publish(writer, number, self.clone(), Arc::clone(&credit)));
+            clients.spawn(hear(reader, credit, counts));
         }
-        Ok(Running { delivered, clients })
+        Ok(Running { counts, clients })
     }
 }
 
@@ -87,8 +135,22 @@ impl Running {
     /// # Errors
     /// When a client has ended: none does by itself.
     pub(crate) fn delivered(&mut self) -> Result<u64> {
+        self.check()?;
+        Ok(self.counts.delivered.load(Ordering::Relaxed))
+    }
+
+    /// Messages that the broker has acknowledged to publishers by now.
+    ///
+    /// # Errors
+    /// As [`Running::delivered`].
+    pub(crate) fn acknowledged(&mut self) -> Result<u64> {
+        self.check()?;
+        Ok(self.counts.acknowledged.load(Ordering::Relaxed))
+    }
+
+    fn check(&mut self) -> Result<()> {
         match self.clients.try_join_next() {
-            None => Ok(self.delivered.load(Ordering::Relaxed)),
+            None => Ok(()),
             Some(ended) => {
                 Err(ended?.err().unwrap_or_else(|| anyhow!("the broker closed a connection")))
             }
@@ -96,11 +158,50 @@ impl Running {
     }
 }
 
-/// Reads acknowledgements and drops them.
-async fn ignore(mut reader: ReadHalf<Box<dyn Stream>>) -> Result<()> {
-    let mut sink = vec![0; 16 * 1024];
-    while reader.read(&mut sink).await? > 0 {}
-    bail!("the broker closed a publisher's connection")
+impl Credit {
+    fn new(load: &Load) -> Self {
+        let window = |is_awaited: bool| is_awaited.then(|| Semaphore::new(load.window));
+        Self {
+            acknowledged: window(load.arrival == Arrival::Acknowledged),
+            delivered: window(load.sessions != Sessions::StayAlone),
+        }
+    }
+
+    /// Takes all that there is, once there is some. Nobody but the publisher takes.
+    async fn take(&self) -> Result<usize> {
+        let awaited = || [&self.acknowledged, &self.delivered].into_iter().flatten();
+        for credit in awaited() {
+            // Given back at once: it is taken with all the rest.
+            drop(credit.acquire().await?);
+        }
+        let n = awaited().map(Semaphore::available_permits).min();
+        let n = n.context("a publisher has nothing to wait for")?;
+        for credit in awaited() {
+            credit.forget_permits(n);
+        }
+        Ok(n)
+    }
+}
+
+/// Counts acknowledgements, all that a publisher is sent, and hands back the credit for them.
+async fn hear(
+    mut reader: ReadHalf<Box<dyn Stream>>,
+    credit: Arc<Credit>,
+    counts: Arc<Counts>,
+) -> Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    // Of an acknowledgement that is not whole yet.
+    let mut n_begun = 0;
+    loop {
+        let n_read = reader.read(&mut buffer).await?;
+        ensure!(n_read > 0, "the broker closed a publisher's connection");
+        let n_acknowledged = (n_begun + n_read) / PUBACK_BYTES;
+        n_begun = (n_begun + n_read) % PUBACK_BYTES;
+        counts.acknowledged.fetch_add(n_acknowledged as u64, Ordering::Relaxed);
+        if let Some(credit) = &credit.acknowledged {
+            credit.add_permits(n_acknowledged);
+        }
+    }
 }
 
 /// Publishes while there is credit.
@@ -108,21 +209,14 @@ async fn publish(
     mut writer: WriteHalf<Box<dyn Stream>>,
     number: usize,
     load: Load,
-    credit: Arc<Semaphore>,
+    credit: Arc<Credit>,
 ) -> Result<()> {
     let topic = format!("bench/{number}");
     let (mut frame, id_at) = publish_frame(&topic, load.qos, load.payload_bytes)?;
     let mut id: u16 = 0;
     let mut chunk = Vec::with_capacity(frame.len() * load.window);
     loop {
-        credit.acquire().await?.forget();
-        let mut n = 1;
-        while n < load.window
-            && let Ok(permit) = credit.try_acquire()
-        {
-            permit.forget();
-            n += 1;
-        }
+        let n = credit.take().await?;
         chunk.clear();
         for _ in 0..n {
             if load.qos > 0 {
@@ -140,8 +234,8 @@ async fn publish(
 async fn receive(
     mut stream: Box<dyn Stream>,
     qos: u8,
-    credit: Vec<Arc<Semaphore>>,
-    delivered: Arc<AtomicU64>,
+    credit: Vec<Arc<Credit>>,
+    counts: Arc<Counts>,
 ) -> Result<()> {
     let mut buffer = vec![0_u8; 256 * 1024];
     let mut filled = 0;
@@ -159,14 +253,17 @@ async fn receive(
                 let body = &buffer[at + header..at + header + length];
                 let topic_end = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
                 let sender = sender(&body[2..topic_end])?;
-                credit.get(sender).context("a message of nobody")?.add_permits(1);
+                let credit = credit.get(sender).context("a message of nobody")?;
+                if let Some(credit) = &credit.delivered {
+                    credit.add_permits(1);
+                }
                 if qos > 0 {
                     acks.extend_from_slice(&[0x40, 2, body[topic_end], body[topic_end + 1]]);
                 }
             }
             at += header + length;
         }
-        delivered.fetch_add(n_received, Ordering::Relaxed);
+        counts.delivered.fetch_add(n_received, Ordering::Relaxed);
         buffer.copy_within(at..filled, 0);
         filled -= at;
         if !acks.is_empty() {

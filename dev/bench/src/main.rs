@@ -64,8 +64,8 @@ struct Broker {
     #[arg(long, value_name = "DECIDING,COUNTING", value_parser = apart)]
     apart: Option<broker::Apart>,
 
-    /// Only what has all of these words in its name: throughput, shares, idle, stalled; plain, tls;
-    /// window100, window4, window1; qos0, qos1; fan-in, pairs; x8, x50, x100.
+    /// Only what has all of these words in its name: throughput, shares, idle, durable, stalled;
+    /// plain, tls; window100, window4, window1; qos0, qos1; fan-in, pairs; x8, x50, x100.
     words: Vec<String>,
 }
 

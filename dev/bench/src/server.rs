@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use axum::http::Method;
 use picket::client::ApiClient;
 use picket_api::sigv4::Signer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 /// A running server; killed when dropped.
@@ -53,7 +54,7 @@ impl Server {
             .with_context(|| format!("{} cannot be started", picket.display()))?;
         let stdout = process.stdout.take().context("the server has no standard output")?;
         let ready = BufReader::new(stdout).lines().next_line().await?;
-        anyhow::ensure!(ready.as_deref() == Some("picket ready"), "the server did not start");
+        ensure!(ready.as_deref() == Some("picket ready"), "the server did not start");
         let endpoints = serde_json::from_slice(&std::fs::read(data.join("endpoints.json"))?)?;
         let api = client(&data, &endpoints)?;
         Ok(Self { process, folder, endpoints, api })
@@ -64,7 +65,7 @@ impl Server {
         self.process.id().context("the server has ended")
     }
 
-    /// The first address of a kind: `mqtts`, `mqtt`.
+    /// The first address of a kind: `mqtts`, `mqtt`, `console`.
     pub(crate) fn address(&self, kind: &str) -> Result<SocketAddr> {
         address(&self.endpoints, kind)
     }
@@ -99,6 +100,21 @@ impl Server {
     pub(crate) async fn call(&self, service: &str, line: &str, body: Value) -> Result<Value> {
         let (method, path) = line.split_once(' ').context("a call is a method and a path")?;
         self.api.json(service, method.parse::<Method>()?, path, &body).await
+    }
+
+    /// What a counter has counted so far, with all its labels together; 0 if there is none of the
+    /// name.
+    pub(crate) async fn counter(&self, name: &str) -> Result<u64> {
+        let mut stream = TcpStream::connect(self.address("console")?).await?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        ensure!(answer.starts_with("HTTP/1.0 200 "), "the server does not show what it counts");
+        let samples = answer.lines().filter_map(|line| {
+            let (sample, value) = line.rsplit_once(' ')?;
+            (sample.split('{').next() == Some(name)).then_some(value)
+        });
+        samples.map(|value| Ok(value.parse::<u64>()?)).sum()
     }
 }
 

@@ -19,10 +19,10 @@ pub(crate) enum BenchCommand {
         args: Vec<String>,
     },
     /// The broker beside mosquitto: messages per CPU second, what deciding and counting cost, idle
-    /// connections, subscribers that do not read.
+    /// connections, durable sessions, subscribers that do not read.
     Broker {
         /// Handed to the benchmark: `--quick`, and words that choose what is measured (`throughput`,
-        /// `shares`, `idle`, `stalled`, `plain`, `tls`, `window1`, `qos0`, `fan-in`, ...).
+        /// `shares`, `idle`, `durable`, `stalled`, `plain`, `tls`, `window1`, `qos0`, `fan-in`, ...).
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -85,7 +85,8 @@ pub(crate) fn run(repo: &Repo, what: &BenchCommand) -> Result<()> {
 
 /// Whether the arguments leave the shares in.
 fn wants_shares(args: &[String]) -> bool {
-    !["throughput", "idle", "stalled"].iter().any(|other| args.iter().any(|arg| arg == other))
+    let others = ["throughput", "idle", "durable", "stalled"];
+    !others.iter().any(|other| args.iter().any(|arg| arg == other))
 }
 
 /// What deciding and counting a message cost by themselves: two numbers of nanoseconds.

@@ -1,7 +1,5 @@
 //! What is committed is what is loaded; what cannot be read costs its session and no other.
 
-mod measure;
-
 use picket_broker::ports::SessionStore as _;
 use picket_model::Account;
 use picket_mqtt::packet::{RetainHandling, SubscribeOptions};

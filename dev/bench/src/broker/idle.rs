@@ -33,9 +33,10 @@ pub(super) async fn run(plan: &Plan) -> Result<usize> {
          watched; memory is what the process holds more of from a tenth of them to all (Pss)"
     ));
     for transport in &transports {
-        for (name, kind) in
-            [("mosquitto", Kind::Mosquitto), ("Picket", Kind::Picket { is_watching: true })]
-        {
+        for (name, kind) in [
+            ("mosquitto", Kind::Mosquitto { is_saving: false }),
+            ("Picket", Kind::Picket { is_watching: true, has_long_queues: false }),
+        ] {
             let broker = Broker::start(kind, &plan.programs).await?;
             let idle = measure(&broker, *transport, n_connections).await?;
             say(&format!(
@@ -43,7 +44,7 @@ pub(super) async fn run(plan: &Plan) -> Result<usize> {
                 transport_word(*transport),
                 idle.bytes_each / 1e3,
                 match kind {
-                    Kind::Mosquitto => "            ",
+                    Kind::Mosquitto { .. } => "            ",
                     Kind::Picket { .. } => verdict(*transport, idle.bytes_each),
                 },
                 idle.cpu_each.as_secs_f64() * 1e3,

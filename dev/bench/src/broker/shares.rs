@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use super::{PAYLOAD_BYTES, Plan, shape_word, throughput};
 use crate::brokers::{Broker, Kind, Transport};
-use crate::load::{Load, Shape};
+use crate::load::{Arrival, Load, Sessions, Shape};
 use crate::say;
 
 /// What one message costs to decide and to count on its way in and out, in nanoseconds, measured
@@ -39,8 +39,9 @@ pub(super) async fn run(plan: &Plan) -> Result<usize> {
         "{:<16} {:>13} {:>13} {:>12} {:>22}",
         "", "all watched", "none watched", "watching", "deciding and counting"
     ));
-    let watching = Broker::start(Kind::Picket { is_watching: true }, &plan.programs).await?;
-    let without = Broker::start(Kind::Picket { is_watching: false }, &plan.programs).await?;
+    let kind = |is_watching| Kind::Picket { is_watching, has_long_queues: false };
+    let watching = Broker::start(kind(true), &plan.programs).await?;
+    let without = Broker::start(kind(false), &plan.programs).await?;
     for (name, load) in &loads {
         let turns =
             throughput::compare(plan, load, Transport::Plain, [&watching, &without]).await?;
@@ -67,8 +68,16 @@ fn loads() -> Vec<(String, Load)> {
     for qos in [0, 1] {
         for shape in [Shape::FanIn, Shape::Pairs] {
             let name = format!("shares qos{qos} {}", shape_word(shape));
-            let payload_bytes = PAYLOAD_BYTES;
-            loads.push((name, Load { shape, publishers: 8, qos, window: 100, payload_bytes }));
+            let load = Load {
+                shape,
+                publishers: 8,
+                qos,
+                sessions: Sessions::End,
+                window: 100,
+                arrival: Arrival::Delivered,
+                payload_bytes: PAYLOAD_BYTES,
+            };
+            loads.push((name, load));
         }
     }
     loads

@@ -6,7 +6,7 @@ use picket_model::limits::MqttLimits;
 use super::{Plan, throughput};
 use crate::brokers::{Broker, Kind, Transport};
 use crate::client::{Stream, subscribe};
-use crate::load::{Load, Shape};
+use crate::load::{Arrival, Load, Sessions, Shape};
 use crate::{machine, say};
 
 /// Large enough that a queue is full of bytes before it is full of messages.
@@ -37,10 +37,18 @@ pub(super) async fn run(plan: &Plan) -> Result<usize> {
 }
 
 async fn measure(plan: &Plan, qos: u8) -> Result<()> {
-    let broker = Broker::start(Kind::Picket { is_watching: true }, &plan.programs).await?;
+    let kind = Kind::Picket { is_watching: true, has_long_queues: false };
+    let broker = Broker::start(kind, &plan.programs).await?;
     let door = broker.door(Transport::Plain);
-    let (publishers, payload_bytes) = (PAIRS, PAYLOAD_BYTES);
-    let load = Load { shape: Shape::Pairs, publishers, qos, window: 4, payload_bytes };
+    let load = Load {
+        shape: Shape::Pairs,
+        publishers: PAIRS,
+        qos,
+        sessions: Sessions::End,
+        window: 4,
+        arrival: Arrival::Delivered,
+        payload_bytes: PAYLOAD_BYTES,
+    };
     let turn = || throughput::turn(&load, door, broker.pid, plan.turn());
     let alone = turn().await?;
     let memory = machine::memory_bytes(broker.pid)?;

@@ -7,11 +7,11 @@ use anyhow::{Result, ensure};
 use super::{PAYLOAD_BYTES, Plan, median, shape_word, transport_word};
 use crate::brokers::{Broker, Kind, Transport};
 use crate::client::Door;
-use crate::load::{Load, Shape};
+use crate::load::{Arrival, Load, Sessions, Shape};
 use crate::{machine, say};
 
 /// Time for connections, caches and batches to settle before anything counts.
-const WARM_UP: Duration = Duration::from_millis(200);
+pub(super) const WARM_UP: Duration = Duration::from_millis(200);
 
 /// One line of the table.
 struct Row {
@@ -44,8 +44,9 @@ pub(super) async fn run(plan: &Plan) -> Result<usize> {
         "{:<38} {:>19} {:>19} {:>7} {:>6}",
         "", "mosquitto  k/CPU-s", "Picket  k/CPU-s", "ratio", "aim"
     ));
-    let mosquitto = Broker::start(Kind::Mosquitto, &plan.programs).await?;
-    let picket = Broker::start(Kind::Picket { is_watching: true }, &plan.programs).await?;
+    let mosquitto = Broker::start(Kind::Mosquitto { is_saving: false }, &plan.programs).await?;
+    let kind = Kind::Picket { is_watching: true, has_long_queues: false };
+    let picket = Broker::start(kind, &plan.programs).await?;
     for row in &rows {
         let [theirs, ours] = compare(plan, &row.load, row.transport, [&mosquitto, &picket]).await?;
         let ratio = ours.per_cpu_second / theirs.per_cpu_second;
@@ -108,8 +109,15 @@ fn rows() -> Vec<Row> {
         for (window, publishers) in [(100, 8), (4, 8), (4, 50), (1, 8), (1, 100)] {
             for qos in [0, 1] {
                 for shape in [Shape::FanIn, Shape::Pairs] {
-                    let payload_bytes = PAYLOAD_BYTES;
-                    let load = Load { shape, publishers, qos, window, payload_bytes };
+                    let load = Load {
+                        shape,
+                        publishers,
+                        qos,
+                        sessions: Sessions::End,
+                        window,
+                        arrival: Arrival::Delivered,
+                        payload_bytes: PAYLOAD_BYTES,
+                    };
                     rows.push(Row { transport, load });
                 }
             }
