@@ -112,11 +112,6 @@ impl TopicName {
         self.0.starts_with('$')
     }
 
-    /// Whether both are clones of one name: a fast answer that may miss equal ones.
-    pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
     /// The text, shared.
     pub fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)

@@ -60,8 +60,9 @@ struct Broker {
     #[arg(long)]
     quick: bool,
 
-    /// What deciding and counting one message cost by themselves, in nanoseconds.
-    #[arg(long, value_name = "DECIDING,COUNTING", value_parser = apart)]
+    /// What deciding one message costs by itself, in nanoseconds, where topics are alike and where they
+    /// change; and what counting it does.
+    #[arg(long, value_name = "ALIKE,CHANGING,COUNTING", value_parser = apart)]
     apart: Option<broker::Apart>,
 
     /// Only what has all of these words in its name: throughput, shares, idle, durable, stalled;
@@ -106,8 +107,11 @@ fn main() -> anyhow::Result<()> {
 
 fn apart(text: &str) -> Result<broker::Apart, String> {
     let number = |text: &str| text.parse::<f64>().map_err(|error| error.to_string());
-    let (deciding, counting) = text.split_once(',').ok_or("two numbers are needed")?;
-    Ok(broker::Apart { deciding_ns: number(deciding)?, counting_ns: number(counting)? })
+    let figures = text.split(',').map(number).collect::<Result<Vec<_>, _>>()?;
+    let [deciding_alike_ns, deciding_changing_ns, counting_ns] = figures[..] else {
+        return Err("three numbers are needed".to_owned());
+    };
+    Ok(broker::Apart { deciding_alike_ns, deciding_changing_ns, counting_ns })
 }
 
 #[expect(clippy::print_stdout, reason = "figures are what this program is for")]

@@ -89,7 +89,7 @@ fn wants_shares(args: &[String]) -> bool {
     !others.iter().any(|other| args.iter().any(|arg| arg == other))
 }
 
-/// What deciding and counting a message cost by themselves: two numbers of nanoseconds.
+/// What deciding and counting a message cost by themselves: numbers of nanoseconds.
 fn apart(repo: &Repo) -> Result<String> {
     let mut test = cargo();
     test.current_dir(&repo.root).args(["test", "--release", "--quiet", "-p", "picket-broker"]);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use picket_model::ClientId;
 use picket_mqtt::{TopicError, TopicFilter, TopicLimits, TopicName};
 use picket_policy::{Action, Decision};
@@ -225,11 +226,7 @@ impl Verdict {
 
 /// What a session knows of the topics that it is delivered messages of.
 #[derive(Debug, Default)]
-pub(crate) struct ReceiveTopics {
-    topics: Remembered<Option<Receipt>>,
-    /// The topic of the last message and its answer: messages come in runs.
-    last: Option<(TopicName, Receipt)>,
-}
+pub(crate) struct ReceiveTopics(Remembered<Option<Receipt>>);
 
 /// What is remembered of a topic, and for which rights and slices that holds.
 #[derive(Clone, Copy, Debug)]
@@ -261,14 +258,8 @@ impl ReceiveTopics {
         let holds = |receipt: &Receipt| {
             receipt.access_version == access_version && receipt.slices_version == slices_version
         };
-        if let Some((last, receipt)) = &self.last
-            && holds(receipt)
-            && last.is_same(topic)
-        {
-            return receipt.receives;
-        }
         let found: Result<_, std::convert::Infallible> =
-            self.topics.entry(topic.as_str().as_bytes(), || Ok(None));
+            self.0.entry(topic.as_str().as_bytes(), || Ok(None));
         let Ok(remembered) = found;
         let receipt = remembered.filter(holds).unwrap_or_else(|| Receipt {
             access_version,
@@ -279,7 +270,6 @@ impl ReceiveTopics {
             },
         });
         *remembered = Some(receipt);
-        self.last = Some((topic.clone(), receipt));
         receipt.receives
     }
 }
@@ -287,7 +277,9 @@ impl ReceiveTopics {
 /// A bounded memory by topic.
 #[derive(Debug)]
 struct Remembered<T> {
-    index: HashMap<Arc<[u8]>, usize>,
+    /// A client that finds topics whose hashes collide slows itself down, by what is bounded: the
+    /// hash may be a quick one.
+    index: HashMap<Arc<[u8]>, usize, RandomState>,
     entries: Vec<(Arc<[u8]>, T)>,
     /// Where the last one asked for is: messages come in runs.
     last: usize,
@@ -295,7 +287,7 @@ struct Remembered<T> {
 
 impl<T> Default for Remembered<T> {
     fn default() -> Self {
-        Self { index: HashMap::new(), entries: Vec::new(), last: 0 }
+        Self { index: HashMap::default(), entries: Vec::new(), last: 0 }
     }
 }
 
